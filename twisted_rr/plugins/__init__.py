@@ -1,0 +1,1 @@
+"""Plugins: one folder each; none imports another."""
