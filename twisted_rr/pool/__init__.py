@@ -1,0 +1,1 @@
+"""The server's side of workers: starting, feeding, supervising and stopping them."""

@@ -1,0 +1,109 @@
+"""The settings of pools and of the ``server`` section (features.md 2.1 and 2.2).
+
+Only their names, kinds and defaults; what they do is written where it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from twisted_rr.config import key, kinds
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorSettings:
+    """``pool.supervisor``: limits checked while the pool runs. Durations are seconds; 0 is off."""
+
+    watch_tick: float = key(kinds.duration(), default=5.0, doc="time between two checks")
+    ttl: float = key(kinds.duration(), default=0.0, doc="a worker of this age is replaced after its calls")
+    idle_ttl: float = key(kinds.duration(), default=0.0, doc="a worker unused for so long is replaced")
+    exec_ttl: float = key(kinds.duration(), default=0.0, doc="a call that takes longer is cut (504)")
+    max_worker_memory: int = key(
+        kinds.integer(min=0), default=0, doc="a worker above so many MiB is replaced after its calls"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class AllocatorSettings:
+    """``pool.dynamic_allocator``: workers beyond ``num_workers`` while calls have to wait."""
+
+    max_workers: int = key(kinds.integer(min=1, max=2048), default=10, doc="extra workers at most")
+    spawn_rate: int = key(kinds.integer(min=1, max=100), default=5, doc="started at a time, once a second")
+    idle_timeout: float = key(kinds.duration(), default=60.0, doc="without shortage for so long they go")
+
+
+@attrs.frozen(kw_only=True)
+class PoolSettings:
+    """``<plugin>.pool``. Durations are seconds."""
+
+    debug: bool = key(kinds.boolean(), default=False, doc="a fresh worker for each call")
+    command: tuple[str, ...] = key(kinds.command(), default=(), doc="instead of server.command")
+    num_workers: int = key(
+        kinds.integer(min=0, max=2048), default=0, doc="workers; 0: by CPU quota or affinity"
+    )
+    max_jobs: int = key(kinds.integer(min=0), default=0, doc="calls before a worker is replaced; 0: no limit")
+    max_queue_size: int = key(kinds.integer(min=0), default=0, doc="calls that may wait; 0: no limit")
+    allocate_timeout: float = key(
+        kinds.duration(), default=60.0, doc="limit for a worker's start, and for a call's wait for a worker"
+    )
+    destroy_timeout: float = key(
+        kinds.duration(), default=60.0, doc="how long a worker that is taken out may finish its calls"
+    )
+    reset_timeout: float = key(
+        kinds.duration(), default=60.0, doc="how long a worker may finish its calls in a reset"
+    )
+    stream_timeout: float = key(
+        kinds.duration(), default=60.0, doc="how long a one-call worker may ignore that its client left"
+    )
+    supervisor: SupervisorSettings | None = key(
+        kinds.section(SupervisorSettings), default=None, doc="limits checked while the pool runs"
+    )
+    dynamic_allocator: AllocatorSettings | None = key(
+        kinds.section(AllocatorSettings), default=None, doc="extra workers under load"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class OnInitSettings:
+    """``server.on_init``: a command that runs once before the pools start."""
+
+    command: tuple[str, ...] = key(kinds.command(), required=True, doc="what to run")
+    exec_timeout: float = key(kinds.duration(), default=60.0, doc="killed after this")
+    env: Mapping[str, str] = key(kinds.map_of(kinds.string()), factory=dict, doc="its environment")
+    user: str = key(kinds.string(), default="", doc="its user")
+    exit_on_error: bool = key(kinds.boolean(), default=False, doc="a failure fails the start")
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """The ``server`` section: how every worker is started unless its pool says otherwise."""
+
+    command: tuple[str, ...] = key(kinds.command(), default=(), doc="the workers' command")
+    user: str = key(kinds.string(), default="", doc="run workers as this user (name or number)")
+    group: str = key(kinds.string(), default="", doc="and this group; the user's own when absent")
+    env: Mapping[str, str] = key(
+        kinds.map_of(kinds.string()), factory=dict, doc="added to the workers' environment, names upper-cased"
+    )
+    relay: str = key(kinds.string(), default="pipes", doc="pipes, unix://path or tcp://host:port")
+    relay_pipes: bool = key(
+        kinds.boolean(), default=False, doc="two real pipes, for workers that open /dev/stdin by path"
+    )
+    relay_timeout: float = key(
+        kinds.duration(), default=60.0, doc="", ignored="RoadRunner ignores it as well"
+    )
+    directory: str = key(kinds.path(), default="", doc="the workers' working directory")
+    nice: int = key(kinds.integer(min=-20, max=19), default=0, doc="added to the workers' nice value")
+    oom_score_adj: int | None = key(
+        kinds.integer(min=-1000, max=1000), default=None, doc="the workers' oom_score_adj"
+    )
+    affinity: tuple[int, ...] = key(
+        kinds.list_of(kinds.integer(min=0)), default=(), doc="CPUs the workers may run on"
+    )
+    rlimits: Mapping[str, int] = key(
+        kinds.map_of(kinds.integer(min=-1)), factory=dict, doc="such as {nofile: 4096}; -1: no limit"
+    )
+    on_init: OnInitSettings | None = key(
+        kinds.section(OnInitSettings), default=None, doc="a command that runs once before the pools start"
+    )

@@ -1,0 +1,1 @@
+"""Public test doubles: fake reactor, processes, pool and host."""
