@@ -1,0 +1,20 @@
+"""Sphinx settings."""
+
+import twisted_rr
+
+project = "twisted_rr"
+author = "the twisted_rr developers"
+copyright = "2026, the twisted_rr developers"
+version = release = twisted_rr.__version__
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "myst_parser"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = "twisted_rr"
+html_static_path = ["_static"]
+exclude_patterns = ["_build"]
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+nitpicky = False
