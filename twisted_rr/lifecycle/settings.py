@@ -1,0 +1,121 @@
+"""The sections ``drain`` and ``endure`` as frozen settings (drain.md 5.7).
+
+A duration that is None was not written by the user: `budget` then derives it from the whole, so that a
+small ``endure.grace_period`` needs no other key. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from twisted_rr.config import key, kinds
+
+
+@attrs.frozen(kw_only=True)
+class EndureSettings:
+    """The section ``endure``: one duration, from the signal to the exit."""
+
+    grace_period: float | None = key(
+        kinds.duration(),
+        default=None,
+        doc="The whole budget of a stop, from the signal to the exit (30s; 26s under Kubernetes).",
+    )
+    watchdog_sec: int | None = key(kinds.integer(min=0), default=None, ignored="systemd's WATCHDOG_USEC is read instead")
+    log_level: str | None = key(kinds.string(), default=None, ignored="use logs.level")
+    print_graph: bool | None = key(kinds.boolean(), default=None, ignored="there is no dependency graph to print")
+
+
+@attrs.frozen(kw_only=True)
+class AnnounceSettings:
+    """``drain.announce``: how long listeners stay open after the signal."""
+
+    min: float | None = key(kinds.duration(), default=None, doc="The shortest announce (2s under Kubernetes, else 0s).")
+    max: float | None = key(kinds.duration(), default=None, doc="The longest announce (5s under Kubernetes, else 0s).")
+    quiet: float | None = key(
+        kinds.duration(), default=None, doc="It ends early when no connection came for this long (2s)."
+    )
+    wait_probe_cessation: str = key(
+        kinds.choice("auto", "true", "false"), default="auto", doc="Wait until a load balancer's probes stop."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class WorkerStopSettings:
+    """``drain.worker_stop``: the steps of stopping a worker."""
+
+    frame: float | None = key(kinds.duration(), default=None, doc="From the stop frame to SIGTERM (1s).")
+    term: float | None = key(kinds.duration(), default=None, doc="From SIGTERM to SIGKILL (2s).")
+
+
+@attrs.frozen(kw_only=True)
+class WebSocketDrainSettings:
+    """``drain.websocket``: how open WebSockets are ended."""
+
+    code: int = key(kinds.integer(min=1000, max=4999), default=1001, doc="The close code.")
+    spread: float = key(kinds.duration(), default=5.0, doc="Over how long the closes are spread.")
+    echo_timeout: float = key(kinds.duration(), default=2.0, doc="How long to wait for the client's close.")
+
+
+@attrs.frozen(kw_only=True)
+class SecondSignalSettings:
+    """``drain.second_signal``: what a signal means while a stop is under way."""
+
+    int: str = key(kinds.choice("force", "same_stop"), default="force", doc="Ctrl-C, or kill -INT.")
+    term: str = key(
+        kinds.choice("same_stop", "force"),
+        default="same_stop",
+        doc="SIGTERM: a restarted kubelet resends it, so it forces only when told to.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ReportSettings:
+    """``drain.report``: where the end of a drain is told."""
+
+    log: bool = key(kinds.boolean(), default=True, doc="One line in the log.")
+    termination_log: str = key(
+        kinds.choice("auto", "true", "false"), default="auto", doc="Also in /dev/termination-log when it is there."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class DrainSettings:
+    """The section ``drain``."""
+
+    platform: str = key(
+        kinds.choice("auto", "kubernetes", "docker", "systemd", "ecs", "heroku", "nomad", "cloudrun", "none"),
+        default="auto",
+        doc="Whose deadline the stop has to keep.",
+    )
+    platform_deadline: float | None = key(
+        kinds.duration(),
+        default=None,
+        doc="After what the platform kills (30s under Kubernetes; RR_TERMINATION_GRACE_PERIOD).",
+    )
+    lb: str = key(
+        kinds.choice("kube-proxy", "cilium-legacy", "nlb", "alb", "envoy", "none"),
+        default="kube-proxy",
+        doc="What sends the traffic: presets of announce and ready_flip.",
+    )
+    announce: AnnounceSettings = key(kinds.section(AnnounceSettings), default=AnnounceSettings())
+    ready_flip: float | str = key(
+        kinds.duration("announce_end"), default=0.0, doc="When /ready fails, counted from the signal, or announce_end."
+    )
+    goaway_start: float = key(kinds.duration(), default=0.0, doc="When clients are told to go, from the signal.")
+    late_reject_after: float | str = key(
+        kinds.duration("off"), default="off", doc="Refuse late requests that long after the listeners closed."
+    )
+    finish: float | None = key(
+        kinds.duration(), default=None, doc="How long what is in flight may take (what the budget leaves)."
+    )
+    worker_stop: WorkerStopSettings = key(kinds.section(WorkerStopSettings), default=WorkerStopSettings())
+    flush: float | None = key(kinds.duration(), default=None, doc="Kept for logs, metrics and the report (1s).")
+    margin: float | None = key(kinds.duration(), default=None, doc="Kept between our exit and the platform's kill (4s).")
+    websocket: WebSocketDrainSettings = key(kinds.section(WebSocketDrainSettings), default=WebSocketDrainSettings())
+    stream_grace: float = key(kinds.duration(), default=5.0, doc="How long an endless stream may go on.")
+    second_signal: SecondSignalSettings = key(kinds.section(SecondSignalSettings), default=SecondSignalSettings())
+    dev_finish: float = key(kinds.duration(), default=2.0, doc="The deadline of Ctrl-C in a terminal.")
+    report: ReportSettings = key(kinds.section(ReportSettings), default=ReportSettings())
+    exit_code: str = key(
+        kinds.choice("outcome", "zero"), default="outcome", doc="Whether a cut drain is told by the exit code."
+    )
