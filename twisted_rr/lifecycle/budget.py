@@ -88,7 +88,9 @@ class Budget:
         )
 
 
-def plan(drain: DrainSettings, endure: EndureSettings, environ: Mapping[str, str]) -> tuple[Budget, list[str]]:
+def plan(
+    drain: DrainSettings, endure: EndureSettings, environ: Mapping[str, str]
+) -> tuple[Budget, list[str]]:
     """The budget that these settings mean, and warnings for the operator.
 
     Raises `ConfigError` when parts that the user wrote do not fit into the whole, with the sum shown.
@@ -171,7 +173,9 @@ class _Planner:
             highest = _written(written.max, min(highest, share))
         lowest = _written(written.min, min(lowest, highest))
         if lowest > highest:
-            raise _problem("drain.announce.min", f"{lowest:g}s is more than drain.announce.max ({highest:g}s)")
+            raise _problem(
+                "drain.announce.min", f"{lowest:g}s is more than drain.announce.max ({highest:g}s)"
+            )
         return lowest, highest, _written(written.quiet, min(2.0, highest))
 
     def _check(self, total: float, announce: float, frame: float, term: float, flush: float) -> None:
@@ -185,7 +189,10 @@ class _Planner:
         needed = sum(parts.values())
         if needed > total + 1e-9:
             listed = " + ".join(f"{name} {value:g}s" for name, value in parts.items() if value)
-            raise _problem("drain", f"{listed} = {needed:g}s do not fit into the budget of {total:g}s (endure.grace_period)")
+            raise _problem(
+                "drain",
+                f"{listed} = {needed:g}s do not fit into the budget of {total:g}s (endure.grace_period)",
+            )
 
     def _with_finish(self, total: float, announce: float, frame: float, term: float, flush: float) -> float:
         # A written ``finish`` that is shorter than what the budget leaves ends the stop earlier.
@@ -205,7 +212,9 @@ def _seconds(name: str, text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise _problem("", f"{name} is {text!r}, expected seconds such as 60", where=f"the environment variable {name}")
+        raise _problem(
+            "", f"{name} is {text!r}, expected seconds such as 60", where=f"the environment variable {name}"
+        )
     return value
 
 

@@ -26,7 +26,9 @@ class MonotonicClock:
         """Monotonic seconds."""
         return self._seconds()
 
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:
+    def callLater(
+        self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
+    ) -> IDelayedCall:
         """The reactor's own timer: one that fires early has to look at `seconds` again."""
         call: IDelayedCall = self._reactor.callLater(delay, callable, *args, **kw)
         return call

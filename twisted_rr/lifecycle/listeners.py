@@ -29,7 +29,7 @@ class Listener(Service):
         reactor: Any,
         drain: Drain,
         *,
-        backlog: int = 1024,
+        backlog: int = ports.BACKLOG,
         bind: Callable[[str], Any] = ports.bind,
     ) -> None:
         self.configured = address
@@ -96,8 +96,8 @@ class _Counted:
         self._drain.arrived()
         return self._factory.buildProtocol(address)
 
-    def doStart(self) -> None:
+    def doStart(self) -> None:  # noqa: N802
         self._factory.doStart()
 
-    def doStop(self) -> None:
+    def doStop(self) -> None:  # noqa: N802
         self._factory.doStop()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, FirstError, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -18,15 +18,28 @@ from twisted_rr.errors import RRError
 from twisted_rr.interfaces import IFront, IHurry, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.clock import MonotonicClock
-from twisted_rr.lifecycle.drain import Drain
+from twisted_rr.lifecycle.drain import STOPPING, Drain
 from twisted_rr.lifecycle.notify import Notifier
-from twisted_rr.lifecycle.report import Report
+from twisted_rr.lifecycle.report import EXIT_CODES, FAILED, Report
+from twisted_rr.lifecycle.stopping import WayOut
 from twisted_rr.log import logger
 
-STATUS, METRICS, CONTROL, DRIVERS, WORKERS, FRONT = "STATUS", "METRICS", "CONTROL", "DRIVERS", "WORKERS", "FRONT"
+STATUS, METRICS, CONTROL, DRIVERS, WORKERS, FRONT = (
+    "STATUS",
+    "METRICS",
+    "CONTROL",
+    "DRIVERS",
+    "WORKERS",
+    "FRONT",
+)
 
 #: In the order of starting; they stop in the reverse order, one after another.
 PHASES = (STATUS, METRICS, CONTROL, DRIVERS, WORKERS, FRONT)
+
+
+def name_of(service: Any) -> str:
+    """What a service is called in logs: its name, else its class."""
+    return str(service.name or type(service).__name__)
 
 
 class PhaseFailed(RRError):
@@ -120,4 +133,207 @@ class Server(MultiService):
         clock: IReactorTime | None = None,
         notify: Notifier | None = None,
         on_failure: Callable[[Failure], None] | None = None,
-    ) -> None: ...
+    ) -> None:
+        super().__init__()
+        self.reactor = reactor
+        self.clock: IReactorTime = MonotonicClock(reactor) if clock is None else clock
+        self.drain = Drain(budget, self.clock.seconds)
+        self.notify = Notifier({}) if notify is None else notify
+        self.failure: Failure | None = None
+        self.report: Report | None = None
+        self._on_failure = on_failure
+        self._at_end: list[Callable[[], Any]] = []
+        self._trigger: Any = None
+        self._announced = False
+        self._unfollow: list[Callable[[], None]] = []
+        self._stopping: list[Deferred[None]] | None = None
+        self._log = logger("lifecycle")
+        for name in PHASES:
+            Phase(name).setServiceParent(self)
+
+    # ------------------------------------------------------------------- tree
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name; KeyError when there is none."""
+        found = self.getServiceNamed(name)
+        assert isinstance(found, Phase)
+        return found
+
+    def place(self, phase: str, service: IService) -> None:
+        """Put *service* into a phase."""
+        service.setServiceParent(self.phase(phase))
+
+    def fronts(self) -> list[IFront]:
+        """The services of FRONT that can be drained."""
+        return [child for child in self.phase(FRONT) if IFront.providedBy(child)]
+
+    def at_end(self, flush: Callable[[], Any]) -> None:
+        """Call *flush* at the end of every stop, before STATUS closes; a Deferred it returns is waited for
+        within ``budget.flush``."""
+        self._at_end.append(flush)
+
+    @property
+    def code(self) -> int:
+        """The exit code that the last stop, or failure, asks for."""
+        if self.report is not None:
+            return self.report.code
+        return EXIT_CODES[FAILED] if self.failure is not None else 0
+
+    def line(self) -> str:
+        """The lifecycle in one line, for systemd and logs."""
+        drain = self.drain
+        if not drain.draining:
+            return drain.state
+        busy = sum(front.in_flight.count() for front in self.fronts())
+        return f"{drain.state}; in_flight={busy}; deadline_in={drain.remaining():.1f}s"
+
+    # ------------------------------------------------------------------ start
+
+    def privilegedStartService(self) -> None:
+        """Let every service bind its ports. One that fails releases those before it, and fails the start."""
+        bound: list[IService] = []
+        try:
+            for child in self._children():
+                bound.append(child)
+                child.privilegedStartService()
+        except BaseException:
+            for child in reversed(bound):
+                self._release(child)
+            raise
+
+    def startService(self) -> None:
+        """Start the phases, STATUS first. Returns before everything is ready: see `drain`."""
+        self.report = None
+        self.failure = None
+        self._announced = False
+        self.drain.start()
+        Service.startService(self)
+        self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
+        self._unfollow = [
+            self.drain.watch(self._changed),
+            self.notify.follow(self.drain, self.clock, self.line),
+        ]
+        try:
+            for phase in self:
+                phase.startService()
+        except BaseException:
+            self._abandon_start()
+            raise
+        Deferred.fromCoroutine(self._become_ready()).addErrback(self.fail)
+
+    async def _become_ready(self) -> None:
+        waits = [maybeDeferred(wait) for wait in self._readiness()]
+        # The first that fails decides; the rest is consumed so that nothing is logged twice.
+        try:
+            await DeferredList(waits, fireOnOneErrback=True, consumeErrors=True)
+        except FirstError as error:
+            if self.drain.draining:
+                # Whoever waits for a pool that is being stopped is told so; that is no failure.
+                return
+            error.subFailure.raiseException()
+        self.drain.ready()
+
+    def _readiness(self) -> Iterator[Callable[[], Any]]:
+        for child in self._children():
+            if IWorkerPool.providedBy(child):
+                yield child.ready
+            elif hasattr(child, "started"):
+                yield child.started
+
+    def _children(self) -> Iterator[Any]:
+        for phase in self:
+            yield from phase
+
+    def _release(self, child: IService) -> None:
+        def failed(failure: Failure) -> None:
+            self._log.debug(
+                "{child} could not be released: {reason}", child=name_of(child), reason=str(failure.value)
+            )
+
+        maybeDeferred(child.stopService).addErrback(failed)
+
+    def _abandon_start(self) -> None:
+        Service.stopService(self)
+        self.failure = Failure()
+        self.drain.begin("failed start")
+        self.drain.hurry()
+        self._forget_trigger()
+        for phase in reversed(list(self)):
+            if phase.running:
+                phase.stopService().addErrback(lambda failure: None)  # logged by the phase, child by child
+                phase.hurry()
+        self.drain.stopping()
+        self._unfollow_all()
+
+    # ------------------------------------------------------------------- stop
+
+    def fail(self, failure: Failure) -> None:
+        """The server cannot go on: drain, and stop with exit code 1. Only the first failure counts."""
+        if self.failure is not None or self.drain.state == STOPPING:
+            self._log.failure("a failure while stopping", failure=failure)
+            return
+        self.failure = failure
+        self._log.error("the server cannot go on: {reason}", reason=str(failure.value))
+        self.drain.begin("failure")
+        if self._on_failure is not None:
+            self._on_failure(failure)
+        else:
+            maybeDeferred(self.stopService).addErrback(
+                lambda stop: self._log.failure("stop failed", failure=stop)
+            )
+
+    def hurry(self) -> None:
+        """Force the stop that is under way."""
+        self.drain.hurry()
+
+    def stopService(self) -> Deferred[None]:
+        """Drain and stop, phase by phase; fires when nothing is left. Never fails; called again, it joins."""
+        done: Deferred[None] = Deferred()
+        if self._stopping is not None:
+            self._stopping.append(done)
+        elif not self.running:
+            done.callback(None)
+        else:
+            self._stopping = [done]
+            Service.stopService(self)
+            Deferred.fromCoroutine(self._stop())
+        return done
+
+    async def _stop(self) -> None:
+        way_out = WayOut(self, self._at_end)
+        try:
+            self.report = await way_out.walk()
+        except Exception:
+            self.failure = Failure()
+            self._log.failure("the way out failed")
+        self._forget_trigger()
+        self._unfollow_all()
+        waiting, self._stopping = self._stopping or [], None
+        for done in waiting:
+            done.callback(None)
+
+    def _shutdown_begins(self) -> None:
+        # Only the state: Twisted waits for all triggers together, so nothing can be held back here.
+        self._trigger = None
+        self.drain.begin("shutdown")
+
+    def _changed(self, state: str) -> None:
+        self._log.info("{state}", state=state)
+        if self.drain.draining and not self._announced:
+            # In the turn of the signal: from now on answers tell clients to go elsewhere.
+            self._announced = True
+            for front in self.fronts():
+                try:
+                    front.announce()
+                except Exception:
+                    self._log.failure("{front} could not announce the drain", front=name_of(front))
+
+    def _forget_trigger(self) -> None:
+        if self._trigger is not None:
+            self.reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
+
+    def _unfollow_all(self) -> None:
+        for unfollow in self._unfollow:
+            unfollow()
+        self._unfollow = []

@@ -6,9 +6,21 @@ small ``endure.grace_period`` needs no other key. Nothing is computed here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from twisted_rr.config import key, kinds
+from twisted_rr.config.kinds.units import parse_duration
+
+
+def _duration_or(word: str) -> Callable[[str], float | str]:
+    """Reads a duration or *word*."""
+
+    def parse(text: str) -> float | str:
+        return word if text.lower() == word else parse_duration("0s" if text == "0" else text)
+
+    return parse
 
 
 @attrs.frozen(kw_only=True)
@@ -20,17 +32,25 @@ class EndureSettings:
         default=None,
         doc="The whole budget of a stop, from the signal to the exit (30s; 26s under Kubernetes).",
     )
-    watchdog_sec: int | None = key(kinds.integer(min=0), default=None, ignored="systemd's WATCHDOG_USEC is read instead")
+    watchdog_sec: int | None = key(
+        kinds.integer(min=0), default=None, ignored="systemd's WATCHDOG_USEC is read instead"
+    )
     log_level: str | None = key(kinds.string(), default=None, ignored="use logs.level")
-    print_graph: bool | None = key(kinds.boolean(), default=None, ignored="there is no dependency graph to print")
+    print_graph: bool | None = key(
+        kinds.boolean(), default=None, ignored="there is no dependency graph to print"
+    )
 
 
 @attrs.frozen(kw_only=True)
 class AnnounceSettings:
     """``drain.announce``: how long listeners stay open after the signal."""
 
-    min: float | None = key(kinds.duration(), default=None, doc="The shortest announce (2s under Kubernetes, else 0s).")
-    max: float | None = key(kinds.duration(), default=None, doc="The longest announce (5s under Kubernetes, else 0s).")
+    min: float | None = key(
+        kinds.duration(), default=None, doc="The shortest announce (2s under Kubernetes, else 0s)."
+    )
+    max: float | None = key(
+        kinds.duration(), default=None, doc="The longest announce (5s under Kubernetes, else 0s)."
+    )
     quiet: float | None = key(
         kinds.duration(), default=None, doc="It ends early when no connection came for this long (2s)."
     )
@@ -74,7 +94,9 @@ class ReportSettings:
 
     log: bool = key(kinds.boolean(), default=True, doc="One line in the log.")
     termination_log: str = key(
-        kinds.choice("auto", "true", "false"), default="auto", doc="Also in /dev/termination-log when it is there."
+        kinds.choice("auto", "true", "false"),
+        default="auto",
+        doc="Also in /dev/termination-log when it is there.",
     )
 
 
@@ -97,25 +119,41 @@ class DrainSettings:
         default="kube-proxy",
         doc="What sends the traffic: presets of announce and ready_flip.",
     )
-    announce: AnnounceSettings = key(kinds.section(AnnounceSettings), default=AnnounceSettings())
+    announce: AnnounceSettings = key(kinds.section(AnnounceSettings), factory=AnnounceSettings)
     ready_flip: float | str = key(
-        kinds.duration("announce_end"), default=0.0, doc="When /ready fails, counted from the signal, or announce_end."
+        kinds.custom("a duration or announce_end", _duration_or("announce_end")),
+        default=0.0,
+        doc="When /ready fails, counted from the signal, or announce_end.",
     )
-    goaway_start: float = key(kinds.duration(), default=0.0, doc="When clients are told to go, from the signal.")
+    goaway_start: float = key(
+        kinds.duration(), default=0.0, doc="When clients are told to go, from the signal."
+    )
     late_reject_after: float | str = key(
-        kinds.duration("off"), default="off", doc="Refuse late requests that long after the listeners closed."
+        kinds.custom("a duration or off", _duration_or("off")),
+        default="off",
+        doc="Refuse late requests that long after the listeners closed.",
     )
     finish: float | None = key(
         kinds.duration(), default=None, doc="How long what is in flight may take (what the budget leaves)."
     )
-    worker_stop: WorkerStopSettings = key(kinds.section(WorkerStopSettings), default=WorkerStopSettings())
-    flush: float | None = key(kinds.duration(), default=None, doc="Kept for logs, metrics and the report (1s).")
-    margin: float | None = key(kinds.duration(), default=None, doc="Kept between our exit and the platform's kill (4s).")
-    websocket: WebSocketDrainSettings = key(kinds.section(WebSocketDrainSettings), default=WebSocketDrainSettings())
+    worker_stop: WorkerStopSettings = key(kinds.section(WorkerStopSettings), factory=WorkerStopSettings)
+    flush: float | None = key(
+        kinds.duration(), default=None, doc="Kept for logs, metrics and the report (1s)."
+    )
+    margin: float | None = key(
+        kinds.duration(), default=None, doc="Kept between our exit and the platform's kill (4s)."
+    )
+    websocket: WebSocketDrainSettings = key(
+        kinds.section(WebSocketDrainSettings), factory=WebSocketDrainSettings
+    )
     stream_grace: float = key(kinds.duration(), default=5.0, doc="How long an endless stream may go on.")
-    second_signal: SecondSignalSettings = key(kinds.section(SecondSignalSettings), default=SecondSignalSettings())
+    second_signal: SecondSignalSettings = key(
+        kinds.section(SecondSignalSettings), factory=SecondSignalSettings
+    )
     dev_finish: float = key(kinds.duration(), default=2.0, doc="The deadline of Ctrl-C in a terminal.")
-    report: ReportSettings = key(kinds.section(ReportSettings), default=ReportSettings())
+    report: ReportSettings = key(kinds.section(ReportSettings), factory=ReportSettings)
     exit_code: str = key(
-        kinds.choice("outcome", "zero"), default="outcome", doc="Whether a cut drain is told by the exit code."
+        kinds.choice("outcome", "zero"),
+        default="outcome",
+        doc="Whether a cut drain is told by the exit code.",
     )

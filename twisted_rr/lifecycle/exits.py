@@ -1,0 +1,60 @@
+"""Exit codes: what the process says when it ends, under twistd too.
+
+twistd ends with 0 after any orderly shutdown and swallows SystemExit in its triggers, so a non-zero
+outcome is delivered by an atexit hook. Never installed by an embedded server: the process is not ours.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+
+EXIT_DRAINED = 0
+EXIT_FAILED = 1
+EXIT_CUT = 3
+EXIT_FORCED = 4
+EXIT_KILLED = 5
+
+
+class Exits:
+    """The exit code of this process.
+
+    :param outcome: asked last of all; the code it returns is used unless it is 0 or `fail` was called.
+    """
+
+    def __init__(self, leave: Callable[[int], object] = os._exit) -> None:
+        self._leave = leave
+        self._outcome: Callable[[], int] = lambda: EXIT_DRAINED
+        self._failed = False
+
+    def install(self, register: Callable[[Callable[[], None]], object] = atexit.register) -> None:
+        """Register the hook. Hooks run last-registered first, so this has to be the first of all."""
+        register(self.leave)
+
+    def follow(self, outcome: Callable[[], int]) -> None:
+        """Ask *outcome* for the code at the end; for a server ``lambda: server.code``."""
+        self._outcome = outcome
+
+    def fail(self) -> None:
+        """The start failed: 1, whatever the outcome says."""
+        self._failed = True
+
+    @property
+    def code(self) -> int:
+        """The code as it stands now."""
+        return EXIT_FAILED if self._failed else self._outcome()
+
+    def leave(self) -> None:
+        """The hook: flush, then end the process at once if the code is not 0."""
+        code = self.code
+        if code == EXIT_DRAINED:
+            # Python's own code stands: it may be that of a sys.exit we know nothing of.
+            return
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                continue  # Closed, or its reader is gone: nobody is left to tell.
+        self._leave(code)

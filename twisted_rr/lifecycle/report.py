@@ -1,0 +1,96 @@
+"""What a stop did: who finished, who was cut, how long it took, and the exit code that says so.
+
+Counting is the fronts' (`InFlight`); this only takes the difference over a drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from twisted_rr.interfaces import IInFlight
+
+DRAINED, FAILED, CUT, FORCED, KILLED = "drained", "failed", "cut", "forced", "killed"
+
+#: The exit code of each outcome (drain.md 2.2).
+EXIT_CODES = {DRAINED: 0, FAILED: 1, CUT: 3, FORCED: 4, KILLED: 5}
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """The end of one drain.
+
+    :ivar cause: what began it.
+    :ivar outcome: ``drained``, ``cut`` (by the deadline), ``forced``, ``killed`` (a worker needed
+        SIGKILL although no work was cut) or ``failed``.
+    :ivar duration: seconds from the signal on.
+    :ivar finished: exchanges that were, or came, in flight and got a complete answer.
+    :ivar cut: those the server cut.
+    :ivar lost: those their clients gave up.
+    :ivar refused: late ones that were turned away.
+    :ivar killed: workers that needed SIGKILL.
+    :ivar last_connection: when the last new connection came, seconds from the signal; None if none did.
+    :ivar blockers: what was in flight when it was cut, at most ten.
+    :ivar unstopped: services whose stop had not ended when their time was over.
+    """
+
+    cause: str
+    outcome: str
+    duration: float
+    finished: int = 0
+    cut: int = 0
+    lost: int = 0
+    refused: int = 0
+    killed: int = 0
+    last_connection: float | None = None
+    blockers: tuple[str, ...] = ()
+    unstopped: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The process's exit code."""
+        return EXIT_CODES[self.outcome]
+
+
+def outcome_of(*, failed: bool, forced: bool, cut: int, killed: int) -> str:
+    """The one word for the end of a drain.
+
+    Work that the deadline cut comes before a worker that needed SIGKILL: the one explains the other.
+    """
+    if failed:
+        return FAILED
+    if forced:
+        return FORCED
+    if cut:
+        return CUT
+    return KILLED if killed else DRAINED
+
+
+@attrs.frozen
+class Tally:
+    """The counters of all fronts at one moment."""
+
+    finished: int = 0
+    cut: int = 0
+    lost: int = 0
+    refused: int = 0
+
+    @classmethod
+    def of(cls, counted: Iterable[IInFlight]) -> Tally:
+        """The sums; an IInFlight of somebody else's making may lack some of the counters."""
+        sets = list(counted)
+
+        def total(name: str) -> int:
+            return sum(int(getattr(one, name, 0)) for one in sets)
+
+        return cls(total("finished"), total("cut"), total("lost"), total("refused"))
+
+    def since(self, before: Tally) -> Tally:
+        """What was counted after *before*."""
+        return Tally(
+            self.finished - before.finished,
+            self.cut - before.cut,
+            self.lost - before.lost,
+            self.refused - before.refused,
+        )

@@ -1,0 +1,260 @@
+"""The way out: announce, finish, force, then one phase after another, under one deadline (drain.md 2.2).
+
+Nothing here decides *that* the server stops, nor what a service does when it is stopped or forced. Every
+wait has a limit that `Drain.hurry` can move to now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.python.failure import Failure
+
+from twisted_rr.interfaces import IFront
+from twisted_rr.lifecycle.drain import ANNOUNCE, FORCE
+from twisted_rr.lifecycle.report import CUT, DRAINED, Report, Tally, outcome_of
+from twisted_rr.log import logger
+
+if TYPE_CHECKING:
+    from twisted_rr.lifecycle.phases import Phase, Server
+
+# What a phase gets when the plan has no time left for it (a stopped and continued process, a blocked
+# reactor): enough to act, too little to hold the exit.
+_LEAST = 0.1
+# And what it gets to finish once it was forced: reaping needs the kernel, an abort does not.
+_AFTER_FORCE = {"WORKERS": 0.5, "FRONT": 0.2}
+_AFTER_FORCE_OTHERS = 0.05
+
+_BLOCKERS = 10
+
+
+class WayOut:
+    """One walk from the signal to the end of the server's services."""
+
+    def __init__(self, server: Server, at_end: Sequence[Callable[[], Any]]) -> None:
+        self._server = server
+        self._drain = server.drain
+        self._clock = server.clock
+        self._at_end = at_end
+        self._log = logger("drain")
+        self._wake: Deferred[None] | None = None
+        self._current: Phase | None = None
+        self._limit = 0.0
+        self._before = Tally.of(self._in_flights())
+        self._blockers: tuple[str, ...] = ()
+        self._unstopped: list[str] = []
+
+    def _fronts(self) -> list[IFront]:
+        return self._server.fronts()
+
+    def _in_flights(self) -> list[Any]:
+        return [front.in_flight for front in self._fronts()]
+
+    async def walk(self) -> Report:
+        """Stop everything; what happened."""
+        self._drain.begin("stopService")
+        unhurry = self._drain.on_hurry(self._hurried)
+        try:
+            self._log.info(
+                "draining because of {cause}: {announce:g} s announce, work is cut in {cut:.1f} s, exit within {total:g} s",
+                cause=self._drain.cause,
+                announce=self._drain.budget.announce_max,
+                cut=self._drain.remaining(),
+                total=self._drain.budget.total,
+            )
+            await self._announce()
+            await self._finish()
+            await self._stop_front()
+            self._drain.stopping()
+            await self._stop_lower()
+            report = self._report()
+            await self._flush()
+            await self._stop_phase(self._server.phase("STATUS"), self._drain.end)
+        finally:
+            unhurry()
+        return report
+
+    # ------------------------------------------------------------- the steps
+
+    async def _announce(self) -> None:
+        """Listeners stay open until nobody new comes, within the limits of the budget."""
+        drain, budget = self._drain, self._drain.budget
+        start = drain.begun if drain.leaving_since is None else drain.leaving_since
+        assert start is not None
+        while drain.state == ANNOUNCE:
+            last = start if drain.last_arrival is None else max(start, drain.last_arrival)
+            until = max(start + budget.announce_min, last + budget.announce_quiet)
+            until = min(until, start + budget.announce_max, drain.deadline)
+            if self._clock.seconds() >= until:
+                break
+            await self._wait(None, lambda until=until: min(until, drain.deadline))  # type: ignore[misc]
+        if drain.state == ANNOUNCE:
+            drain.announced()
+
+    async def _finish(self) -> None:
+        """Listeners close; what was accepted goes on until it is done or the deadline comes."""
+        for front in self._fronts():
+            try:
+                front.finish()
+            except Exception:
+                self._log.failure("{front} could not close its listeners", front=front.name)
+        while busy := [each for each in self._in_flights() if each.count()]:
+            idle = busy[0].idle()
+            if not await self._wait(idle, lambda: self._drain.deadline):
+                # Consumed: whoever is cancelled here tells nobody.
+                idle.addErrback(lambda failure: None)
+                idle.cancel()
+                return
+
+    async def _stop_front(self) -> None:
+        if any(each.count() for each in self._in_flights()):
+            self._blockers = tuple(self._describe_blockers())
+            self._log.warn("cut: {blockers}", blockers=", ".join(self._blockers))
+            self._drain.expired()
+        front = self._server.phase("FRONT")
+        if self._drain.state == FORCE:
+            front.hurry()
+        await self._stop_phase(front, self._drain.deadline)
+
+    async def _stop_lower(self) -> None:
+        drain = self._drain
+        ends = {"WORKERS": drain.end - drain.budget.flush}
+        for name in ("WORKERS", "DRIVERS", "CONTROL", "METRICS"):
+            await self._stop_phase(self._server.phase(name), ends.get(name, drain.end))
+
+    async def _flush(self) -> None:
+        """A callLater(0) of the last turn never runs: what must be written is written here."""
+        stops = [maybeDeferred(flush) for flush in self._at_end]
+        for stop in stops:
+            stop.addErrback(lambda failure: self._log.failure("flush failed", failure=failure))
+        limit = self._clock.seconds() + max(
+            _LEAST, min(self._drain.budget.flush, self._drain.end - self._clock.seconds())
+        )
+        if not await self._wait(DeferredList(stops), lambda: limit):
+            self._log.warn("the flush did not end in time")
+
+    # ---------------------------------------------------------------- phases
+
+    async def _stop_phase(self, phase: Phase, planned: float) -> None:
+        """Stop *phase* until *planned* (monotonic), then force it, then go on without it."""
+        now = self._clock.seconds()
+        self._limit = max(planned, now + _LEAST)
+        self._current = phase
+        stopped: Deferred[Any] = phase.stopService().addErrback(self._failed)
+        if self._drain.hurried:
+            self._hurried()
+        if not await self._wait(stopped, lambda: self._limit):
+            await self._force_phase(phase, stopped)
+        self._current = None
+
+    async def _force_phase(self, phase: Phase, stopped: Deferred[Any]) -> None:
+        if not self._drain.hurried:
+            self._log.warn(
+                "{phase} did not stop in time and is forced: {children}",
+                phase=phase.name,
+                children=", ".join(phase.waiting),
+            )
+            if phase.name == "FRONT":
+                self._drain.expired()
+        phase.hurry()
+        limit = self._clock.seconds() + _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
+        if not await self._wait(stopped, lambda: limit):
+            self._unstopped += phase.waiting
+            self._log.error("left behind: {children}", children=", ".join(phase.waiting))
+
+    def _failed(self, failure: Failure) -> None:
+        # The phase has logged each child; that others stopped is what counts here.
+        self._log.debug("{reason}", reason=str(failure.value))
+
+    def _hurried(self) -> None:
+        phase = self._current
+        if phase is not None:
+            after = _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
+            self._limit = min(self._limit, self._clock.seconds() + after)
+            phase.hurry()
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake.callback(None)
+
+    async def _wait(self, event: Deferred[Any] | None, until: Callable[[], float]) -> bool:
+        """Wait for *event*, at most until the monotonic time that *until* answers; True when it happened.
+
+        Wakers: *event* itself, a timer, and `_hurried`, after which *until* may answer something earlier.
+        """
+        while event is None or not event.called:
+            left = until() - self._clock.seconds()
+            if left <= 0:
+                return False
+            wake: Deferred[None] = Deferred()
+            self._wake = wake
+            timer = self._clock.callLater(left, self._rouse, wake)
+            if event is not None:
+                event.addBoth(self._pass_on, wake)
+            await wake
+            if timer.active():
+                timer.cancel()
+        return True
+
+    def _rouse(self, wake: Deferred[None]) -> None:
+        if not wake.called:
+            wake.callback(None)
+
+    def _pass_on(self, result: Any, wake: Deferred[None]) -> Any:
+        self._rouse(wake)
+        return result
+
+    # ---------------------------------------------------------------- report
+
+    def _describe_blockers(self) -> list[str]:
+        now = self._clock.seconds()
+        found = []
+        for each in self._in_flights():
+            for item in getattr(each, "items", list)()[:_BLOCKERS]:
+                found.append(f"{each.name} {item.describe()} ({now - item.since:.1f} s)")
+        return found[:_BLOCKERS]
+
+    def _report(self) -> Report:
+        drain = self._drain
+        counts = Tally.of(self._in_flights()).since(self._before)
+        killed = sum(int(getattr(pool, "killed", 0)) for pool in self._server.phase("WORKERS"))
+        assert drain.begun is not None
+        arrived = drain.last_arrival
+        report = Report(
+            cause=drain.cause,
+            outcome=outcome_of(
+                failed=self._server.failure is not None, forced=drain.hurried, cut=counts.cut, killed=killed
+            ),
+            duration=drain.age(),
+            finished=counts.finished,
+            cut=counts.cut,
+            lost=counts.lost,
+            refused=counts.refused,
+            killed=killed,
+            last_connection=arrived - drain.begun if arrived is not None and arrived >= drain.begun else None,
+            blockers=self._blockers,
+            unstopped=tuple(self._unstopped),
+        )
+        self._tell(report)
+        return report
+
+    def _tell(self, report: Report) -> None:
+        say = self._log.info if report.outcome == DRAINED else self._log.warn
+        say(
+            "stopped by {cause} in {duration:.2f} s: {outcome}; finished={finished} cut={cut} lost={lost} "
+            "refused={refused} killed={killed}",
+            cause=report.cause,
+            duration=report.duration,
+            outcome=report.outcome,
+            finished=report.finished,
+            cut=report.cut,
+            lost=report.lost,
+            refused=report.refused,
+            killed=report.killed,
+        )
+        if report.outcome == CUT:
+            self._log.warn(
+                "work was cut at the deadline: raise endure.grace_period (now {total:g} s)",
+                total=self._drain.plan.total,
+            )
