@@ -6,7 +6,6 @@ looks like is said by its kind (`kinds`).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +65,6 @@ def key(
     return attrs.field(default=default, metadata=metadata)
 
 
-@functools.cache
 def keys_of(cls: type[Any]) -> Mapping[str, Key]:
     """The keys of settings class *cls* by their YAML names, in the order of declaration."""
     found = {}

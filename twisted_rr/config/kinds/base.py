@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from ..nodes import Node, Scalar, describe
+from ..arrange import arranged
+from ..nodes import MapNode, Node, Scalar, describe
 from ..report import Place
 
 _FROM_VARIABLE = {"type": "string", "pattern": r"\$"}
@@ -27,6 +28,13 @@ class Kind(ABC):
     @abstractmethod
     def schema(self) -> dict[str, Any]:
         """This kind in JSON Schema, draft 2020-12."""
+
+    #: In a map of this kind a dot belongs to the name.
+    flat: bool = False
+
+    def arrange(self, node: MapNode, at: Place) -> MapNode:
+        """*node* with dotted keys turned into nested maps where this kind has keys."""
+        return arranged(node, (), at)
 
     def child(self, name: str) -> Kind | None:
         """The kind of what stands under key *name* in a value of this kind, if it has keys."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..arrange import arranged
 from ..nodes import ListNode, MapNode, Node, Scalar, is_empty
 from ..report import INVALID, Place
 from .base import Kind, ScalarKind, or_variable
@@ -45,32 +46,25 @@ class MapOf(Kind):
     def __init__(self, value: Kind, names: str | None) -> None:
         self._value = value
         self._names = re.compile(names) if names is not None else None
+        self.flat = isinstance(value, ScalarKind)
         self.expected = f"a map of names, each with {value.expected}"
 
     def read(self, node: Node, at: Place) -> Any:
         if not isinstance(node, MapNode):
             return self.refuse(node, at)
         values = {}
-        for name, entry in self.entries(node, at).entries.items():
+        for name, entry in self.arrange(node, at).entries.items():
             if self._names is not None and not self._names.fullmatch(name):
                 values[name] = at.child(name).reject(entry.mark, "this name is not allowed here")
             else:
                 values[name] = self._value.read(entry.node, at.child(name))
         return INVALID if any(value is INVALID for value in values.values()) else values
 
-    def entries(self, node: MapNode, at: Place) -> MapNode:
-        """*node* with dotted names split where the values have keys of their own."""
-        from .section import arranged
-
-        return node if isinstance(self._value, ScalarKind) else arranged(node, (), at)
+    def arrange(self, node: MapNode, at: Place) -> MapNode:
+        return node if self.flat else arranged(node, (), at)
 
     def child(self, name: str) -> Kind:
         return self._value
-
-    @property
-    def flat(self) -> bool:
-        """Whether a dot in a name is part of it: the values have no keys."""
-        return isinstance(self._value, ScalarKind)
 
     def schema(self) -> dict[str, Any]:
         found = {"type": "object", "additionalProperties": self._value.schema()}
@@ -87,6 +81,7 @@ class Command(Kind):
     def read(self, node: Node, at: Place) -> Any:
         if isinstance(node, MapNode):
             return self.refuse(node, at)
+        words: Any
         if isinstance(node, Scalar):
             words = () if node.empty else tuple(node.text.split())
         else:

@@ -1,7 +1,6 @@
 """The kind of a settings class: known keys, each read by its own kind, all problems at once.
 
-The dotted short form (``pool.debug: true``) is undone here, because only a section knows which dots
-are separators; in free-form maps of values a dot belongs to the name.
+Keys that RoadRunner reads without effect are accepted with a warning; any other key is an error.
 """
 
 from __future__ import annotations
@@ -9,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..keys import Key, keys_of
+from ..arrange import arranged
+from ..keys import keys_of
 from ..nodes import Entry, MapNode, Node, is_empty
 from ..report import INVALID, Place, suggestion
 from .base import Kind
@@ -26,16 +26,12 @@ class Section(Kind):
 
     def __init__(self, cls: type[Any]) -> None:
         self.cls = cls
-
-    @property
-    def keys(self) -> Mapping[str, Key]:
-        """The declared keys."""
-        return keys_of(self.cls)
+        self.keys = keys_of(cls)
 
     def read(self, node: Node, at: Place) -> Any:
         if not isinstance(node, MapNode):
             return self.refuse(node, at)
-        entries = arranged(node, self.keys, at).entries
+        entries = self.arrange(node, at).entries
         before = len(at.report.problems)
         values = self._values(entries, at)
         self._find_missing(entries, node, at)
@@ -79,6 +75,9 @@ class Section(Kind):
             return f"; did you mean {at.child(deeper[0]).path!r}?"
         return suggestion(name, self.keys)
 
+    def arrange(self, node: MapNode, at: Place) -> MapNode:
+        return arranged(node, self.keys, at)
+
     def child(self, name: str) -> Kind | None:
         known = self.keys.get(name)
         return None if known is None else known.kind
@@ -102,51 +101,11 @@ class Section(Kind):
 
 def _paths(section: Section, depth: int) -> Iterable[str]:
     """The dotted paths of all keys below *section*, nearest first."""
-    for name, known in section.keys.items():
-        yield name
+    yield from section.keys
     if depth > 1:
         for name, known in section.keys.items():
             if isinstance(known.kind, Section):
                 yield from (f"{name}.{path}" for path in _paths(known.kind, depth - 1))
-
-
-def arranged(node: MapNode, known: Iterable[str], at: Place) -> MapNode:
-    """*node* with dotted keys turned into nested maps, and known keys in lower case.
-
-    RoadRunner's loader reads keys in any case; so do we, where the lower-case name is known.
-    """
-    names = frozenset(known)
-    entries: dict[str, Entry] = {}
-    for written, entry in node.entries.items():
-        name, dot, rest = written.partition(".")
-        if dot and (not name or not rest):
-            at.child(written).reject(entry.mark, "a key must not begin or end with a dot")
-            continue
-        if name not in names and name.lower() in names:
-            at.child(name).warn(entry.mark, f"keys are written in lower case: {name.lower()}")
-            name = name.lower()
-        if dot:
-            entry = Entry(entry.mark, MapNode({rest: entry}, entry.mark))
-        _join(entries, name, entry, at.child(name))
-    return MapNode(entries, node.mark)
-
-
-def _join(entries: dict[str, Entry], name: str, entry: Entry, at: Place) -> None:
-    """Add *entry*; two maps under one name, which dotted keys make, become one."""
-    first = entries.get(name)
-    if first is None:
-        entries[name] = entry
-        return
-    if not (isinstance(first.node, MapNode) and isinstance(entry.node, MapNode)):
-        at.reject(entry.mark, f"is set twice, first at {first.mark}")
-        return
-    joined = dict(first.node.entries)
-    for inner, value in entry.node.entries.items():
-        if inner in joined:
-            _join(joined, inner, value, at.child(inner))
-        else:
-            joined[inner] = value
-    entries[name] = Entry(first.mark, MapNode(joined, first.node.mark))
 
 
 def section(cls: type[Any]) -> Kind:

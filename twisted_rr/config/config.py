@@ -1,0 +1,38 @@
+"""A configuration that was read: frozen settings by section, warnings, and what workers inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ..errors import ConfigProblem
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The outcome of `load`.
+
+    :ivar source: the main file's path, or a name for what was given in memory.
+    :ivar files: every file that was read, to be watched for changes.
+    :ivar sections: names of the sections that are there and served, without the general ones' defaults.
+    :ivar unserved: sections of RoadRunner that are there and not served (``compat.unserved: warn``).
+    :ivar warnings: each with place, key path and reason.
+    :ivar environment: what worker processes inherit: the process's own environment, the dotenv files
+        and section ``env`` (the last wins).
+    :ivar data: the merged and expanded configuration as dicts, lists and scalars; holds secrets.
+    """
+
+    source: str
+    files: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = ()
+    warnings: tuple[ConfigProblem, ...] = ()
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    data: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    _settings: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+
+    def settings(self, section: str) -> Any:
+        """The frozen settings of *section*; None when it is absent. General sections are always there."""
+        return self._settings.get(section)

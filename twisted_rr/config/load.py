@@ -1,0 +1,255 @@
+"""From a file to settings: read, dotenv, variables, includes, overrides, validation; in this order.
+
+Differs from RoadRunner where its order is a trap: there ``-o`` cannot change what an included file
+sets, and ``endure`` sees neither variables nor includes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import ConfigError
+from . import overrides as overriding
+from .config import Config
+from .dotenv import read_dotenv
+from .expand import expand
+from .json_source import read_json
+from .nodes import Entry, MapNode, Mark, Node, is_empty, to_plain
+from .overrides import Override
+from .registry import ROADRUNNER_SECTIONS, Registry
+from .report import INVALID, Place, Report
+from .source import from_data, read_yaml
+
+_EARLY = frozenset(("version", "envfile", "include"))  # what decides which files are read
+_MEMORY = "<memory>"
+_TEXT = "<text>"
+
+
+def load(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    registry: Registry,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    *,
+    directory: str | os.PathLike[str] = ".",
+    dotenv: str | None = None,
+) -> Config:
+    """Read and check a configuration; raises `ConfigError` with every problem that was found.
+
+    :param source: a file's path; or its text, if it holds a line break; or a dict, whose strings are
+        taken as they are (no variables).
+    :param overrides: ``key=value`` texts; the last one wins, and all win over every file.
+    :param environ: the variables for ``${NAME}``; None means none. It is not changed.
+    :param directory: the working directory, from which *source* and includes are resolved.
+    :param dotenv: a dotenv file, from *directory*; the variable ``DOTENV_PATH`` wins over it.
+    """
+    return _Loading(registry, dict(environ or {}), Path(directory)).load(source, overrides, dotenv)
+
+
+class _Loading:
+    """One run of `load`: the report and the environment as it grows."""
+
+    def __init__(self, registry: Registry, environ: dict[str, str], directory: Path) -> None:
+        self._registry = registry
+        self._environ = environ
+        self._directory = directory
+        self._report = Report()
+        self._top = Place("", self._report)
+        self._files: list[str] = []
+
+    def load(
+        self, source: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str], dotenv: str | None
+    ) -> Config:
+        dotenv = self._environ.get("DOTENV_PATH") or dotenv
+        if dotenv:
+            self._read_dotenv(self._directory / dotenv, Mark("--dotenv"), "")
+        name, root = self._main(source)
+        given = self._parsed(overrides)
+        root = overriding.apply(
+            root, [one for one in given if one.path[0] in _EARLY], self._registry, self._report
+        )
+        root = self._with_envfile(root, Path(name).parent)
+        if not isinstance(source, Mapping):
+            root = self._expanded(root)
+        given = self._parsed(overrides, self._report)  # again, now with the variables of the envfile
+        self._check_version(root, name)
+        root = self._with_includes(root, Path(name).parent)
+        root = overriding.apply(root, given, self._registry, self._report)
+        return self._validated(name, root)
+
+    # ---------------------------------------------------------------- files
+
+    def _main(self, source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, MapNode]:
+        if isinstance(source, Mapping):
+            return _MEMORY, self._map(from_data(source, Mark(_MEMORY)), _MEMORY)
+        if isinstance(source, str) and "\n" in source:
+            return _TEXT, self._map(read_yaml(source, _TEXT, self._report), _TEXT)
+        name = os.fspath(source)
+        text = self._text(self._directory / name, name)
+        if text is None:
+            raise ConfigError(self._report.problems)
+        return name, self._parse(text, name)
+
+    def _parse(self, text: str, name: str) -> MapNode:
+        read = read_json if name.endswith(".json") else read_yaml
+        return self._map(read(text, name, self._report), name)
+
+    def _map(self, node: Node | None, name: str) -> MapNode:
+        """*node* without its ``x-`` keys; raises when it is no map, because nothing can be checked then."""
+        if node is None or is_empty(node):
+            if not self._report.problems:
+                self._report.problem("", "the file is empty", Mark(name))
+            raise ConfigError(self._report.problems)
+        if not isinstance(node, MapNode):
+            self._registry.refuse(node, self._top)
+            raise ConfigError(self._report.problems)
+        entries = {key: entry for key, entry in node.entries.items() if not key.startswith("x-")}
+        return self._registry.arrange(MapNode(entries, node.mark), self._top)
+
+    def _text(self, path: Path, name: str, mark: Mark | None = None, key: str = "") -> str | None:
+        """The text of a file; None after the report was told why there is none."""
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            self._report.problem(key, f"cannot read {name}: {error.strerror}", mark or Mark(name))
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            self._report.problem(key, f"not UTF-8: {error.reason}", Mark(name, line, 1))
+        else:
+            self._files.append(str(path))
+            return text
+        return None
+
+    # ---------------------------------------------------- environment, overrides
+
+    def _read_dotenv(self, path: Path, mark: Mark, key: str) -> None:
+        text = self._text(path, str(path), mark, key)
+        if text is not None:
+            self._environ.update(read_dotenv(text, str(path), self._environ, self._report))
+
+    def _with_envfile(self, root: MapNode, folder: Path) -> MapNode:
+        entry = root.entries.get("envfile")
+        if entry is not None and not is_empty(entry.node):
+            at = self._top.child("envfile")
+            kind = self._registry.sections["envfile"].kind
+            path = kind.read(expand(entry.node, self._environ, at), at)
+            if path is not INVALID:
+                self._read_dotenv(self._directory / folder / path, entry.mark, "envfile")
+        return root
+
+    def _expanded(self, root: MapNode) -> MapNode:
+        expanded = expand(root, self._environ, self._top)
+        assert isinstance(expanded, MapNode)
+        return expanded
+
+    def _parsed(self, overrides: Sequence[str], report: Report) -> list[Override]:
+        found = [overriding.parse_override(text, self._environ, report) for text in overrides]
+        return [one for one in found if one is not None]
+
+    # ----------------------------------------------------------------- includes
+
+    def _check_version(self, root: MapNode, name: str) -> None:
+        kind = self._registry.sections["version"].kind
+        entry = root.entries.get("version")
+        if entry is None or is_empty(entry.node):
+            mark = Mark(name, 1, 1) if entry is None else entry.mark
+            self._top.child("version").reject(mark, 'is required: write version: "3"')
+        else:
+            kind.read(entry.node, self._top.child("version"))
+
+    def _with_includes(self, root: MapNode, folder: Path) -> MapNode:
+        entry = root.entries.get("include")
+        if entry is None or is_empty(entry.node):
+            return root
+        names = self._registry.sections["include"].kind.read(entry.node, self._top.child("include"))
+        entries = dict(root.entries)
+        for name in names if names is not INVALID else ():
+            entries.update(self._included(name, folder, entry.mark))
+        return attrs.evolve(root, entries=entries)
+
+    def _included(self, name: str, folder: Path, mark: Mark) -> Mapping[str, Entry]:
+        """The sections of one included file; each replaces the one of the main file, as in RoadRunner."""
+        path = self._directory / name
+        if not path.exists():
+            path = self._directory / folder / name
+        text = self._text(path, name, mark, "include")
+        if text is None:
+            return {}
+        try:
+            root = self._expanded(self._parse(text, name))
+        except ConfigError:
+            return {}  # the report has it, and the other files may have more
+        self._check_version(root, name)
+        for key in ("include", "envfile"):
+            if key in root.entries:
+                reason = "works in the main file only; name every file there"
+                self._top.child(key).reject(root.entries[key].mark, reason)
+        return {key: entry for key, entry in root.entries.items() if key not in _EARLY}
+
+    # --------------------------------------------------------------- validation
+
+    def _validated(self, name: str, root: MapNode) -> Config:
+        checked = {key: entry for key, entry in root.entries.items() if key not in _EARLY}
+        present = self._present(checked)
+        found = self._registry.read(attrs.evolve(root, entries=present), self._top)
+        unserved = self._unserved(present)
+        if self._report.problems:
+            raise ConfigError(_in_order(self._report.problems))
+        settings = {known.name: known.absent for known in self._registry.sections.values()}
+        settings.update(found, version="3")
+        environment = {**self._environ, **settings["env"]}
+        return Config(
+            source=name,
+            files=tuple(dict.fromkeys(self._files)),
+            sections=tuple(found),
+            unserved=unserved,
+            warnings=tuple(self._report.warnings),
+            environment=environment,
+            data=to_plain(root),
+            settings=settings,
+        )
+
+    def _present(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+        """The sections that hold something; RoadRunner too takes an empty one for absent."""
+        for key, entry in entries.items():
+            if is_empty(entry.node) and key in self._registry.sections:
+                self._top.child(key).warn(entry.mark, "is empty, so it counts as absent; {} has the defaults")
+        return {key: entry for key, entry in entries.items() if not is_empty(entry.node)}
+
+    def _unserved(self, present: Mapping[str, Entry]) -> tuple[str, ...]:
+        names = [
+            name for name in present if name in ROADRUNNER_SECTIONS and name not in self._registry.sections
+        ]
+        warn = self._unserved_is_fine(present.get("compat"))
+        for name in names:
+            at, mark = self._top.child(name), present[name].mark
+            if warn:
+                at.warn(mark, "is not served here and has no effect")
+            else:
+                at.reject(
+                    mark, "is not served here, only by RoadRunner; compat: {unserved: warn} starts without it"
+                )
+        return tuple(names)
+
+    def _unserved_is_fine(self, entry: Entry | None) -> bool:
+        if entry is None:
+            return False
+        # Into a report of its own: what is wrong in there is told by the validation.
+        compat = self._registry.sections["compat"].kind.read(entry.node, Place("compat", Report()))
+        return compat is not INVALID and compat.unserved == "warn"
+
+
+def _in_order(problems: list[Any]) -> list[Any]:
+    """Problems in the order of their places, so that a reader goes through the file once."""
+    return sorted(problems, key=lambda problem: _place(problem.where))
+
+
+def _place(where: str) -> tuple[str, int, int]:
+    head, _, column = where.rpartition(":")
+    source, _, line = head.rpartition(":")
+    return (source, int(line), int(column)) if line.isdigit() and column.isdigit() else (where, 0, 0)
