@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import ConfigError, ConfigProblem
-from .load import load
+from ..errors import ConfigProblem
+from .load import attempt
 from .registry import Registry
 
 _WHERE = re.compile(r"(.*):([0-9]+):([0-9]+)", re.DOTALL)
@@ -29,16 +29,11 @@ def check(
     as_json: bool = False,
 ) -> tuple[int, str]:
     """The exit code, 0 or 1, and the text to print; the arguments are those of `load`."""
-    errors: Sequence[ConfigProblem] = ()
-    warnings: Sequence[ConfigProblem] = ()
-    try:
-        warnings = load(source, registry, overrides, environ, directory=directory, dotenv=dotenv).warnings
-    except ConfigError as error:
-        errors = error.problems
+    _, report = attempt(source, registry, overrides, environ, directory=directory, dotenv=dotenv)
     name = "<memory>" if isinstance(source, Mapping) else os.fspath(source)
     name = "<text>" if "\n" in name else name
     told = _json if as_json else _text
-    return (1 if errors else 0), told(name, errors, warnings)
+    return (1 if report.problems else 0), told(name, report.problems, report.warnings)
 
 
 def _text(name: str, errors: Sequence[ConfigProblem], warnings: Sequence[ConfigProblem]) -> str:

@@ -48,7 +48,33 @@ def load(
     :param directory: the working directory, from which *source* and includes are resolved.
     :param dotenv: a dotenv file, from *directory*; the variable ``DOTENV_PATH`` wins over it.
     """
-    return _Loading(registry, dict(environ or {}), Path(directory)).load(source, overrides, dotenv)
+    config, report = attempt(source, registry, overrides, environ, directory=directory, dotenv=dotenv)
+    if config is None:
+        raise ConfigError(report.problems)
+    return config
+
+
+def attempt(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    registry: Registry,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    *,
+    directory: str | os.PathLike[str] = ".",
+    dotenv: str | None = None,
+) -> tuple[Config | None, Report]:
+    """The same, for who wants the warnings too when there are problems: None, and the report."""
+    loading = _Loading(registry, dict(environ or {}), Path(directory))
+    try:
+        config = loading.load(source, overrides, dotenv)
+    except _Stopped:
+        config = None
+    loading.report.problems.sort(key=lambda problem: _place(problem.where))
+    return config, loading.report
+
+
+class _Stopped(Exception):
+    """There is nothing to go on with; the report has the reason."""
 
 
 class _Loading:
@@ -58,8 +84,8 @@ class _Loading:
         self._registry = registry
         self._environ = environ
         self._directory = directory
-        self._report = Report()
-        self._top = Place("", self._report)
+        self.report = Report()
+        self._top = Place("", self.report)
         self._files: list[str] = []
 
     def load(
@@ -69,17 +95,15 @@ class _Loading:
         if dotenv:
             self._read_dotenv(self._directory / dotenv, Mark("--dotenv"), "")
         name, root = self._main(source)
-        given = self._parsed(overrides)
-        root = overriding.apply(
-            root, [one for one in given if one.path[0] in _EARLY], self._registry, self._report
-        )
+        early = [one for one in self._parsed(overrides, Report()) if one.path[0] in _EARLY]
+        root = overriding.apply(root, early, self._registry, self.report)
         root = self._with_envfile(root, Path(name).parent)
         if not isinstance(source, Mapping):
             root = self._expanded(root)
-        given = self._parsed(overrides, self._report)  # again, now with the variables of the envfile
+        given = self._parsed(overrides, self.report)  # again, now with the variables of the envfile
         self._check_version(root, name)
         root = self._with_includes(root, Path(name).parent)
-        root = overriding.apply(root, given, self._registry, self._report)
+        root = overriding.apply(root, given, self._registry, self.report)
         return self._validated(name, root)
 
     # ---------------------------------------------------------------- files
@@ -88,26 +112,26 @@ class _Loading:
         if isinstance(source, Mapping):
             return _MEMORY, self._map(from_data(source, Mark(_MEMORY)), _MEMORY)
         if isinstance(source, str) and "\n" in source:
-            return _TEXT, self._map(read_yaml(source, _TEXT, self._report), _TEXT)
+            return _TEXT, self._map(read_yaml(source, _TEXT, self.report), _TEXT)
         name = os.fspath(source)
         text = self._text(self._directory / name, name)
         if text is None:
-            raise ConfigError(self._report.problems)
+            raise _Stopped
         return name, self._parse(text, name)
 
     def _parse(self, text: str, name: str) -> MapNode:
         read = read_json if name.endswith(".json") else read_yaml
-        return self._map(read(text, name, self._report), name)
+        return self._map(read(text, name, self.report), name)
 
     def _map(self, node: Node | None, name: str) -> MapNode:
         """*node* without its ``x-`` keys; raises when it is no map, because nothing can be checked then."""
         if node is None or is_empty(node):
-            if not self._report.problems:
-                self._report.problem("", "the file is empty", Mark(name))
-            raise ConfigError(self._report.problems)
+            if not self.report.problems:
+                self.report.problem("", "the file is empty", Mark(name))
+            raise _Stopped
         if not isinstance(node, MapNode):
             self._registry.refuse(node, self._top)
-            raise ConfigError(self._report.problems)
+            raise _Stopped
         entries = {key: entry for key, entry in node.entries.items() if not key.startswith("x-")}
         return self._registry.arrange(MapNode(entries, node.mark), self._top)
 
@@ -116,10 +140,10 @@ class _Loading:
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
-            self._report.problem(key, f"cannot read {name}: {error.strerror}", mark or Mark(name))
+            self.report.problem(key, f"cannot read {name}: {error.strerror}", mark or Mark(name))
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
-            self._report.problem(key, f"not UTF-8: {error.reason}", Mark(name, line, 1))
+            self.report.problem(key, f"not UTF-8: {error.reason}", Mark(name, line, 1))
         else:
             self._files.append(str(path))
             return text
@@ -130,7 +154,7 @@ class _Loading:
     def _read_dotenv(self, path: Path, mark: Mark, key: str) -> None:
         text = self._text(path, str(path), mark, key)
         if text is not None:
-            self._environ.update(read_dotenv(text, str(path), self._environ, self._report))
+            self._environ.update(read_dotenv(text, str(path), self._environ, self.report))
 
     def _with_envfile(self, root: MapNode, folder: Path) -> MapNode:
         entry = root.entries.get("envfile")
@@ -182,7 +206,7 @@ class _Loading:
             return {}
         try:
             root = self._expanded(self._parse(text, name))
-        except ConfigError:
+        except _Stopped:
             return {}  # the report has it, and the other files may have more
         self._check_version(root, name)
         for key in ("include", "envfile"):
@@ -198,8 +222,8 @@ class _Loading:
         present = self._present(checked)
         found = self._registry.read(attrs.evolve(root, entries=present), self._top)
         unserved = self._unserved(present)
-        if self._report.problems:
-            raise ConfigError(_in_order(self._report.problems))
+        if self.report.problems:
+            raise _Stopped
         settings = {known.name: known.absent for known in self._registry.sections.values()}
         settings.update(found, version="3")
         environment = {**self._environ, **settings["env"]}
@@ -208,7 +232,7 @@ class _Loading:
             files=tuple(dict.fromkeys(self._files)),
             sections=tuple(found),
             unserved=unserved,
-            warnings=tuple(self._report.warnings),
+            warnings=tuple(self.report.warnings),
             environment=environment,
             data=to_plain(root),
             settings=settings,
@@ -244,12 +268,8 @@ class _Loading:
         return compat is not INVALID and compat.unserved == "warn"
 
 
-def _in_order(problems: list[Any]) -> list[Any]:
-    """Problems in the order of their places, so that a reader goes through the file once."""
-    return sorted(problems, key=lambda problem: _place(problem.where))
-
-
 def _place(where: str) -> tuple[str, int, int]:
+    """Sorts problems so that a reader goes through each file once."""
     head, _, column = where.rpartition(":")
     source, _, line = head.rpartition(":")
     return (source, int(line), int(column)) if line.isdigit() and column.isdigit() else (where, 0, 0)
