@@ -7,6 +7,7 @@ all numbers are seconds, or offsets in seconds from the signal.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -51,6 +52,7 @@ class Budget:
     :ivar term: from SIGTERM to SIGKILL.
     :ivar flush: the last part: drivers, metrics, logs, report.
     :ivar dev_finish: the ``cut`` of a stop from a terminal.
+    :ivar ready_flip: when readiness fails, from the signal; None: when the announce ends.
     :ivar platform_deadline: when the platform kills, None when that is not known.
     """
 
@@ -62,6 +64,7 @@ class Budget:
     term: float = _TERM
     flush: float = _FLUSH
     dev_finish: float = 2.0
+    ready_flip: float | None = 0.0
     platform_deadline: float | None = None
 
     @property
@@ -120,6 +123,7 @@ class _Planner:
                 f"endure.grace_period ({total:g}s) is not below the platform's deadline ({deadline:g}s): "
                 "the platform kills before the stop has ended"
             )
+        self.warnings += [f"drain.{path} has no effect yet" for path in without_effect(self.drain)]
         budget = Budget(
             total=self._with_finish(total, highest, frame, term, flush),
             announce_min=lowest,
@@ -129,6 +133,7 @@ class _Planner:
             term=term,
             flush=flush,
             dev_finish=self.drain.dev_finish,
+            ready_flip=None if isinstance(self.drain.ready_flip, str) else self.drain.ready_flip,
             platform_deadline=deadline,
         )
         return budget, self.warnings
@@ -199,6 +204,24 @@ class _Planner:
         if self.drain.finish is None:
             return total
         return min(total, announce + self.drain.finish + frame + term + flush)
+
+
+#: Keys that are read and not acted on; a user who wrote one is told.
+WITHOUT_EFFECT = (
+    "lb",
+    "announce.wait_probe_cessation",
+    "goaway_start",
+    "late_reject_after",
+    "websocket",
+    "stream_grace",
+    "report.termination_log",
+)
+
+
+def without_effect(drain: DrainSettings) -> list[str]:
+    """The paths, below ``drain``, of keys that were changed although they do nothing yet."""
+    plain = type(drain)()
+    return [path for path in WITHOUT_EFFECT if attrgetter(path)(drain) != attrgetter(path)(plain)]
 
 
 def _written(value: float | None, default: float) -> float:

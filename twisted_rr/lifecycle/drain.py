@@ -84,9 +84,6 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     "stop": {FINISH: STOPPING, FORCE: STOPPING},
 }
 
-#: States in which a stop is under way.
-STOP_STATES = frozenset((ANNOUNCE, FINISH, FORCE, STOPPING))
-
 
 class WrongState(RRError):
     """An event that the present state does not allow, such as undrain after a signal."""
@@ -226,6 +223,16 @@ class Drain:
     def age(self) -> float:
         """Seconds since the drain began, 0 while it has not."""
         return 0.0 if self.begun is None else self._seconds() - self.begun
+
+    @property
+    def ready_flipped(self) -> bool:
+        """Whether readiness has to fail because of the stop (``drain.ready_flip``)."""
+        if not self.draining:
+            return False
+        if self.state in (FORCE, STOPPING):
+            return True
+        flip = self.budget.ready_flip
+        return self.state != ANNOUNCE if flip is None else self.age() >= flip
 
     def arrived(self) -> None:
         """A front accepted a connection (drain.md 2.2: the announce ends early when none comes)."""

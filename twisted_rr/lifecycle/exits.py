@@ -28,14 +28,19 @@ class Exits:
         self._leave = leave
         self._outcome: Callable[[], int] = lambda: EXIT_DRAINED
         self._failed = False
+        self._zero = False
 
     def install(self, register: Callable[[Callable[[], None]], object] = atexit.register) -> None:
         """Register the hook. Hooks run last-registered first, so this has to be the first of all."""
         register(self.leave)
 
-    def follow(self, outcome: Callable[[], int]) -> None:
-        """Ask *outcome* for the code at the end; for a server ``lambda: server.code``."""
+    def follow(self, outcome: Callable[[], int], zero: bool = False) -> None:
+        """Ask *outcome* for the code at the end; for a server ``lambda: server.code``.
+
+        *zero* (``drain.exit_code: zero``): only a failure is told, no other outcome of a drain.
+        """
         self._outcome = outcome
+        self._zero = zero
 
     def fail(self) -> None:
         """The start failed: 1, whatever the outcome says."""
@@ -44,7 +49,8 @@ class Exits:
     @property
     def code(self) -> int:
         """The code as it stands now."""
-        return EXIT_FAILED if self._failed else self._outcome()
+        code = EXIT_FAILED if self._failed else self._outcome()
+        return EXIT_DRAINED if self._zero and code != EXIT_FAILED else code
 
     def leave(self) -> None:
         """The hook: flush, then end the process at once if the code is not 0."""

@@ -121,6 +121,7 @@ class Server(MultiService):
     :param clock: an IReactorTime with monotonic seconds; a `MonotonicClock` over *reactor* by default.
     :param on_failure: called once with the Failure when the server cannot go on; when it is None the
         server just stops itself (embedding).
+    :param tell: whether the report of a stop is logged (``drain.report.log``).
     :ivar drain: the `Drain`.
     :ivar report: the `Report` of the last stop, None before.
     """
@@ -133,6 +134,7 @@ class Server(MultiService):
         clock: IReactorTime | None = None,
         notify: Notifier | None = None,
         on_failure: Callable[[Failure], None] | None = None,
+        tell: bool = True,
     ) -> None:
         super().__init__()
         self.reactor = reactor
@@ -142,6 +144,7 @@ class Server(MultiService):
         self.failure: Failure | None = None
         self.report: Report | None = None
         self._on_failure = on_failure
+        self._tell = tell
         self._at_end: list[Callable[[], Any]] = []
         self._trigger: Any = None
         self._announced = False
@@ -300,7 +303,7 @@ class Server(MultiService):
         return done
 
     async def _stop(self) -> None:
-        way_out = WayOut(self, self._at_end)
+        way_out = WayOut(self, self._at_end, self._tell)
         try:
             self.report = await way_out.walk()
         except Exception:

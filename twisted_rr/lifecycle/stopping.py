@@ -33,11 +33,12 @@ _BLOCKERS = 10
 class WayOut:
     """One walk from the signal to the end of the server's services."""
 
-    def __init__(self, server: Server, at_end: Sequence[Callable[[], Any]]) -> None:
+    def __init__(self, server: Server, at_end: Sequence[Callable[[], Any]], tell: bool = True) -> None:
         self._server = server
         self._drain = server.drain
         self._clock = server.clock
         self._at_end = at_end
+        self._loud = tell
         self._log = logger("drain")
         self._wake: Deferred[None] | None = None
         self._current: Phase | None = None
@@ -236,7 +237,8 @@ class WayOut:
             blockers=self._blockers,
             unstopped=tuple(self._unstopped),
         )
-        self._tell(report)
+        if self._loud:
+            self._tell(report)
         return report
 
     def _tell(self, report: Report) -> None:

@@ -1,0 +1,146 @@
+"""What is known about the server at one instant, collected once for an answer. No rule is applied here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from twisted_rr.interfaces import IFront, IHealth, IHost, IInFlight
+from twisted_rr.plugins.status.config import StatusSettings
+from twisted_rr.plugins.status.evidence import Evidence, Progress
+
+LIFECYCLE = "lifecycle"
+
+
+@attrs.frozen(kw_only=True)
+class PluginFacts:
+    """One plugin.
+
+    :ivar not_alive: why it cannot make progress, None when it can.
+    :ivar not_alive_for: since how many seconds it says so.
+    :ivar proved: whether that is long enough to be believed.
+    :ivar not_ready: why a new call would not be served, None when it would.
+    """
+
+    name: str
+    not_alive: str | None = None
+    not_alive_for: float = 0.0
+    proved: bool = False
+    not_ready: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProtocolFacts:
+    """The exchanges in flight of one protocol; *oldest* is an age in seconds."""
+
+    name: str
+    count: int = 0
+    oldest: float | None = None
+    cut: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """One instant of the server.
+
+    :ivar state: the lifecycle's state (`lifecycle.drain.STATES`).
+    :ivar state_age: seconds since it was entered.
+    :ivar was_ready: it was running once (latched until the next start).
+    :ivar flipped: readiness has to fail because of the stop.
+    :ivar remaining: seconds until work is cut.
+    :ivar arrived_ago: seconds since the last new connection, None when there was none.
+    """
+
+    state: str
+    state_age: float = 0.0
+    draining: bool = False
+    was_ready: bool = False
+    flipped: bool = False
+    remaining: float = 0.0
+    arrived_ago: float | None = None
+    plugins: tuple[PluginFacts, ...] = ()
+    protocols: tuple[ProtocolFacts, ...] = ()
+
+    @property
+    def in_flight(self) -> int:
+        """Over all protocols."""
+        return sum(protocol.count for protocol in self.protocols)
+
+    @property
+    def oldest(self) -> float | None:
+        """Age of the oldest exchange of all."""
+        return max((each.oldest for each in self.protocols if each.oldest is not None), default=None)
+
+
+class Collector:
+    """Asks the host's providers. They never block, so neither does this."""
+
+    def __init__(self, host: IHost, settings: StatusSettings, log: Any) -> None:
+        self._host = host
+        self._strict = settings.liveness == "strict"
+        self._evidence = Evidence(settings.stuck_after)
+        self._progress = Progress()
+        self._log = log
+
+    def collect(self) -> Facts:
+        """The facts now. Also to be called about once a second, so that evidence is timed between probes."""
+        drain = self._host.drain
+        now = float(self._host.clock.seconds())
+        arrived = getattr(drain, "last_arrival", None)
+        protocols = tuple(self._protocols())
+        return Facts(
+            state=drain.state,
+            state_age=now - getattr(drain, "since", now),
+            draining=drain.draining,
+            was_ready=getattr(drain, "was_ready", drain.state == "running"),
+            flipped=getattr(drain, "ready_flipped", drain.draining),
+            remaining=drain.remaining(),
+            arrived_ago=None if arrived is None else now - arrived,
+            plugins=tuple(sorted(self._plugins(now, protocols), key=lambda plugin: plugin.name)),
+            protocols=protocols,
+        )
+
+    def forget(self) -> None:
+        """Start anew: what was seen before a stop is no evidence."""
+        self._evidence.forget()
+
+    def _plugins(self, now: float, protocols: tuple[ProtocolFacts, ...]) -> Iterable[PluginFacts]:
+        stalled = self._stalled(now) if self._strict else None
+        for provider in self._host.collect(IHealth):
+            not_alive = self._ask(provider.name, provider.alive) or stalled
+            age = self._evidence.observe(now, provider.name, not_alive)
+            yield PluginFacts(
+                name=provider.name,
+                not_alive=not_alive,
+                not_alive_for=age or 0.0,
+                proved=self._evidence.proves(age),
+                not_ready=self._ask(provider.name, provider.ready),
+            )
+
+    def _ask(self, name: str, question: Any) -> str | None:
+        # A provider must not raise; one that does cannot be trusted to make progress.
+        try:
+            answer: str | None = question()
+            return answer
+        except Exception:
+            self._log.failure("the health of {plugin} cannot be told", plugin=name)
+            return "its health cannot be told"
+
+    def _in_flights(self) -> list[Any]:
+        found = {id(each): each for each in self._host.collect(IInFlight)}
+        for front in self._host.collect(IFront):
+            found[id(front.in_flight)] = front.in_flight
+        return list(found.values())
+
+    def _protocols(self) -> Iterable[ProtocolFacts]:
+        for each in self._in_flights():
+            yield ProtocolFacts(
+                name=each.name, count=each.count(), oldest=each.oldest(), cut=int(getattr(each, "cut", 0))
+            )
+
+    def _stalled(self, now: float) -> str | None:
+        sets = self._in_flights()
+        done = sum(getattr(each, name, 0) for each in sets for name in ("finished", "cut", "lost"))
+        return self._progress.observe(sum(each.count() for each in sets), done)

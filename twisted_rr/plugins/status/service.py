@@ -1,0 +1,262 @@
+"""The status listener: the first to serve, the last to stop, and alone in its phase.
+
+Every answer is computed in the turn its question arrives, so a busy or resetting pool cannot delay it.
+Its connections are never counted as in flight, and none can hold the exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol
+
+from twisted_rr.http1.response import render
+from twisted_rr.http1.session import Session
+from twisted_rr.http1.settings import SessionSettings
+from twisted_rr.interfaces import IHost
+from twisted_rr.net import ports
+from twisted_rr.plugins.status import answers
+from twisted_rr.plugins.status.answers import Answer, Question
+from twisted_rr.plugins.status.config import StatusSettings
+from twisted_rr.plugins.status.facts import Collector
+from twisted_rr.plugins.status.waiting import Waiter, WaitingRoom
+
+_SWEEP = 1.0
+
+# At the stop: how long a connection that was just accepted may take to send its question, and when the last
+# is aborted. Together below the 200 ms that may lie between the last answer and the exit (I10).
+_LAST_QUESTIONS = 0.05
+_LAST_ANSWERS = 0.1
+
+
+class _Answered:
+    """The exchange of a question that was answered at once; its content, if any, is dropped."""
+
+    def body(self, data: bytes, more: bool) -> bool:
+        return True
+
+    def pause(self) -> None:
+        """An answer is one piece: nothing to hold."""
+
+    def resume(self) -> None:
+        """See `pause`."""
+
+    def sent(self) -> None:
+        """Nobody waits for it."""
+
+    def lost(self, reason: str) -> None:
+        """Nobody waits for it."""
+
+
+_ANSWERED = _Answered()
+
+
+class _Held(_Answered):
+    """The exchange of a long poll."""
+
+    def __init__(self, room: WaitingRoom, waiter: Waiter) -> None:
+        self._room = room
+        self._waiter = waiter
+
+    def lost(self, reason: str) -> None:
+        self._room.forget(self._waiter)
+
+
+class StatusFront:
+    """Answers the sessions of all status connections."""
+
+    def __init__(
+        self, host: IHost, settings: StatusSettings, collector: Collector, room: WaitingRoom
+    ) -> None:
+        #: For the session: answers then say ``connection: close``.
+        self.draining = False
+        self._settings = settings
+        self._collector = collector
+        self._room = room
+        self._log = host.log("status")
+        self.sessions: set[Any] = set()
+
+    def begin(self, session: Session, request: Any) -> Any:
+        """Answer, or hold the question when its client asked for that and nothing has changed."""
+        question = answers.read(request.method, request.target, request.headers)
+        first = self._answer(question)
+        if question.wait and question.route and question.known_tag == first.tag:
+            waiter = Waiter(
+                first.tag,
+                lambda: self._answer(question).tag,
+                lambda: self._send(session, self._answer(question)),
+            )
+            if self._room.hold(waiter, question.wait):
+                return _Held(self._room, waiter)
+        self._send(session, first)
+        return _ANSWERED
+
+    def refused(self, session: Session, status: int, reason: str) -> None:
+        """The session refused a request."""
+        self._log.debug("a malformed question: {status} {reason}", status=status, reason=reason)
+
+    def closed(self, session: Session) -> None:
+        """A connection is gone."""
+        self.sessions.discard(session)
+
+    def _answer(self, question: Question) -> Answer:
+        return answers.answer(question, self._collector.collect(), self._settings)
+
+    def _send(self, session: Session, answer: Answer) -> None:
+        session.respond(render(answer.status, answer.headers), answer.body, False)
+
+
+class _Connection(Protocol):
+    """Bytes between a transport and its session."""
+
+    def __init__(self, front: StatusFront, settings: SessionSettings, clock: Callable[[], float]) -> None:
+        self._front = front
+        self._settings = settings
+        self._clock = clock
+        self._session: Session | None = None
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        self._session = Session(
+            transport,
+            self._front,
+            self._settings,
+            self._clock,
+            "http",
+            transport.getPeer(),
+            transport.getHost(),
+        )
+        self._front.sessions.add(self._session)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._session is not None:
+            self._session.data_received(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection_lost()
+
+
+class _Factory:
+    """Makes connections, up to a number."""
+
+    noisy = False
+
+    def __init__(self, front: StatusFront, settings: StatusSettings, clock: Callable[[], float]) -> None:
+        self._front = front
+        self._most = settings.max_connections
+        # A probe sends its question at once and reads the answer at once; nobody else is expected here.
+        patience = max(settings.check_timeout, 0.1)
+        self._session_settings = SessionSettings(
+            header_timeout=patience,
+            body_timeout=patience,
+            write_timeout=max(patience, 5.0),
+            linger=0.5,
+            max_header_bytes=16384,
+            max_request_size=65536,
+        )
+        self._clock = clock
+
+    def buildProtocol(self, address: Any) -> _Connection | None:
+        if len(self._front.sessions) >= self._most:
+            return None
+        return _Connection(self._front, self._session_settings, self._clock)
+
+    def doStart(self) -> None:  # noqa: N802
+        """Nothing to prepare."""
+
+    def doStop(self) -> None:  # noqa: N802
+        """The service closes the connections."""
+
+
+class StatusService(Service):
+    """Listens from ``startService`` on; ``stopService`` ends within 150 ms."""
+
+    def __init__(
+        self, host: IHost, settings: StatusSettings, bind: Callable[[str], Any] = ports.bind
+    ) -> None:
+        self.setName("status")
+        self._host = host
+        self._settings = settings
+        self._bind = bind
+        self._collector = Collector(host, settings, host.log("status"))
+        self._room = WaitingRoom(host.clock, settings.max_waiting)
+        self.front = StatusFront(host, settings, self._collector, self._room)
+        self._port: Any = None
+        self._timer: IDelayedCall | None = None
+        self._unwatch: Callable[[], None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it is bound, with the real port; as configured before and after."""
+        return self._settings.address if self._port is None else str(self._port.address)
+
+    def privilegedStartService(self) -> None:
+        """Bind; raises `ListenError`."""
+        if self._port is None:
+            self._port = self._bind(self._settings.address)
+
+    def startService(self) -> None:
+        """Listen at once: a probe that comes early is told ``booting``."""
+        self.privilegedStartService()
+        super().startService()
+        factory = _Factory(self.front, self._settings, self._host.clock.seconds)
+        self._port.listen(factory, self._host.reactor)
+        self._collector.forget()
+        self._unwatch = self._host.drain.watch(self._changed)
+        self._changed(self._host.drain.state)
+        self._tick()
+
+    def _changed(self, state: str) -> None:
+        self.front.draining = self._host.drain.draining
+        self._room.look_again()
+
+    def _tick(self) -> None:
+        self._timer = self._host.clock.callLater(_SWEEP, self._tick)
+        now = self._host.clock.seconds()
+        for session in list(self.front.sessions):
+            session.sweep(now)
+        # Evidence is timed between probes too, or it would take two of them to see anything.
+        self._collector.collect()
+        self._room.look_again()
+
+    def stopService(self) -> Deferred[None]:
+        """Accept what is in the queue, answer everything, close."""
+        if self.running:
+            super().stopService()
+        self._stop_watching()
+        port, self._port = self._port, None
+        if port is not None:
+            if port.listening:
+                port.finish()
+            port.close()
+        self._room.empty()
+        return Deferred.fromCoroutine(self._close_sessions())
+
+    def _stop_watching(self) -> None:
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    async def _close_sessions(self) -> None:
+        if self.front.sessions:
+            await self._pause(_LAST_QUESTIONS)
+            for session in list(self.front.sessions):
+                session.close_idle(half_received=True)
+        if self.front.sessions:
+            await self._pause(_LAST_ANSWERS)
+            for session in list(self.front.sessions):
+                session.cut()
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._host.clock.callLater(seconds, done.callback, None)
+        return done
