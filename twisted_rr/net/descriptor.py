@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Final, Protocol
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
-from twisted_rr.net.turn import Turn, log_failure
+from twisted_rr.log import logger
+from twisted_rr.net.turn import Turn
 
 READ: Final = 65536  # the largest recv that costs no mmap and munmap
 READS: Final = 4  # a doRead, while each one fills up
@@ -22,6 +23,8 @@ PIECES: Final = (
 )
 REST: Final = 1024  # reads of read_rest: a grandchild that goes on writing must not hold the reactor
 BUFFER: Final = 425984  # bytes asked for a relay's socket buffers; the kernel may give less
+
+log: Final = logger("net")
 
 
 class RelayOwner(Protocol):
@@ -176,7 +179,7 @@ class RelayDescriptor:
             self._pump()
         except Exception:
             # What the owner holds would wait for ever: nothing wakes it again.
-            log_failure("the owner of {item} failed", self)
+            log.failure("the owner of {relay!r} failed", relay=self)
             self._lose("failed while writing")
 
     def fileno(self) -> int:

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Final
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_rr.errors import ListenError
+from twisted_rr.log import logger
 from twisted_rr.net.address import (
     TCPAddress,
     UnixAddress,
@@ -51,7 +51,7 @@ PASSING: Final = frozenset(
     }
 )
 
-log = Logger(namespace="rr.net")
+log: Final = logger("net")
 
 
 class Reserve:

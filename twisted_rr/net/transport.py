@@ -45,7 +45,7 @@ def tls_layer(protocol: Any) -> Any:
 _Mixin: Any = object  # for the type checker: what the class beside it has
 
 
-class _WriteAtOnce(_Mixin):  # type: ignore[misc]
+class _WriteAtOnce(_Mixin):
     """The additions, a mixin so that both of Twisted's classes keep their own order of bases."""
 
     rr_direct: ClassVar[bool] = True  # reactor.py
@@ -57,6 +57,9 @@ class _WriteAtOnce(_Mixin):  # type: ignore[misc]
     _eof: bool = False
     _tls: Any = None
     _sendmsgQueue: Any = ()  # noqa: N815  unix.Server has one of its own
+    dataBuffer: bytes  # noqa: N815  Twisted's, as are all attributes used here and not set here
+    offset: int
+    _tempDataLen: int  # noqa: N815
     _flush_callbacks: list[Callable[[], None]] | None = None
 
     # ------------------------------------------------------------------------------ writing
@@ -230,7 +233,8 @@ class _WriteAtOnce(_Mixin):  # type: ignore[misc]
 
     def _lost(self) -> None:
         self._linger_timer = None
-        self.connectionLost(Failure(CONNECTION_DONE))
+        reason: Any = Failure
+        self.connectionLost(reason(CONNECTION_DONE))
 
     def _stop_linger_timer(self) -> None:
         timer = self._linger_timer

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
+from twisted_rr.log import logger
+
 GENERATIONS: Final = 8  # a flush may ask for another flush; what asks more often waits for the next turn
+
+
+log: Final = logger("net")
 
 
 class Flushable(Protocol):
@@ -20,8 +25,9 @@ class Flushable(Protocol):
 class Turn:
     """The items to flush before the reactor's turn ends; use `turn_of`, one belongs to each reactor.
 
-    On any reactor the flush is a ``callLater(0)``; the `rr` reactor sets :attr:`driven` and calls
-    `run` around each poll, so that no timer is made.
+    On any reactor the flush is a ``callLater(0)``.
+
+    :ivar driven: set by a reactor that calls `run` around each poll, so that no timer is made.
     """
 
     __slots__ = ("_items", "_reactor", "_scheduled", "driven")
@@ -62,14 +68,7 @@ class Turn:
                 try:
                     item.flush()
                 except Exception:
-                    log_failure("{item} could not be flushed", item)
-
-
-def log_failure(text: str, item: object) -> None:
-    """Log the exception being handled."""
-    from twisted.logger import Logger  # the cold path only
-
-    Logger(namespace="rr.net").failure(text, item=repr(item))
+                    log.failure("{item!r} could not be flushed", item=item)
 
 
 def turn_of(reactor: Any) -> Turn:

@@ -6,7 +6,7 @@ skipped. No message classes, no schema: single_context.py has the field numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted_rr.errors import FrameError
@@ -39,10 +39,19 @@ def tag(field: int, kind: int) -> bytes:
     return varint(field << 3 | kind)
 
 
-def entry(key: bytes, values: Iterable[bytes]) -> bytes:
-    """An entry of ``map<string, HeaderValue>``, without its tag: HeaderValue is ``{1: repeated bytes}``."""
-    inner = b"".join([b"\n" + varint(len(value)) + value for value in values])
-    body = b"\n" + varint(len(key)) + key + b"\x12" + varint(len(inner)) + inner
+def string(value: bytes) -> bytes:
+    """Field 1, length-delimited: a map's key, or one value of a HeaderValue."""
+    length = len(value)
+    return b"\n" + (_SMALL[length] if length < 128 else varint(length)) + value
+
+
+def entry(key: bytes, values: Sequence[bytes]) -> bytes:
+    """An entry of ``map<string, HeaderValue>``, without its tag; *key* and *values* are `string`s.
+
+    HeaderValue is ``{1: repeated bytes}``.
+    """
+    inner = values[0] if len(values) == 1 else b"".join(values)
+    body = key + b"\x12" + varint(len(inner)) + inner
     return varint(len(body)) + body
 
 
@@ -81,13 +90,21 @@ def fields(data: bytes, at: int, end: int) -> list[tuple[int, int, Any]]:
     """
     found: list[tuple[int, int, Any]] = []
     while at < end:
-        head, at = read_varint(data, at, end)
+        head = data[at]
+        if head > 127:
+            head, at = read_varint(data, at, end)
+        else:
+            at += 1
         number = head >> 3
         kind = head & 7
         if not 0 < number < 0x20000000:
             raise FrameError("protobuf: a field's number is out of range", data)
         if kind == BYTES:
-            start, at = read_length(data, at, end)
+            if at < end and data[at] < 128 and at + data[at] < end:
+                start = at + 1
+                at = start + data[at]
+            else:
+                start, at = read_length(data, at, end)
             found.append((number, kind, data[start:at]))
         elif kind == VARINT:
             value, at = read_varint(data, at, end)
@@ -127,6 +144,18 @@ def read_entry(data: bytes) -> tuple[bytes, list[bytes]]:
 
     :raises FrameError: this is none.
     """
+    size = len(data)
+    if 5 < size < 128 and data[0] == 10:
+        # As everybody writes it: key, one value, all lengths in one byte.
+        middle = 2 + data[1]
+        if (
+            middle + 4 <= size
+            and data[middle] == 18
+            and data[middle + 1] == size - middle - 2
+            and data[middle + 2] == 10
+            and data[middle + 3] == size - middle - 4
+        ):
+            return (data[2:middle], [data[middle + 4 :]])
     key = b""
     values: list[bytes] = []
     for number, kind, value in fields(data, 0, len(data)):

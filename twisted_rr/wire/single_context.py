@@ -13,7 +13,7 @@ import msgspec
 
 from twisted_rr.errors import FrameError
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_PROTO
-from twisted_rr.wire.protobuf import BYTES, VARINT, entry, fields, read_entry, tag, text, varint
+from twisted_rr.wire.protobuf import BYTES, VARINT, entry, fields, read_entry, string, tag, text, varint
 
 _dump: Final = msgspec.json.Encoder().encode
 _load: Final = msgspec.json.Decoder().decode
@@ -182,10 +182,10 @@ def _proto_request(request: HttpRequest) -> bytes:
     _put(out, 4, _octets(request.uri))
     for name, values in request.headers.items():
         out.append(_HEADER)
-        out.append(entry(_octets(name), [_octets(value) for value in values]))
+        out.append(entry(_key(name), [string(_octets(value)) for value in values]))
     for name, value in request.cookies.items():
         out.append(_COOKIE)
-        out.append(entry(_octets(name), [_octets(value)]))
+        out.append(entry(_key(name), [string(_octets(value))]))
     _put(out, 7, _octets(request.raw_query))
     if request.parsed:
         out.append(_PARSED)
@@ -193,7 +193,7 @@ def _proto_request(request: HttpRequest) -> bytes:
         _put(out, 9, request.uploads)
     for name, value in request.attributes.items():
         out.append(_ATTRIBUTE)
-        out.append(entry(_octets(name), [_octets(item) for item in _listed(value)]))
+        out.append(entry(_key(name), [string(_octets(item)) for item in _listed(value)]))
     return b"".join(out)
 
 
@@ -203,6 +203,22 @@ _PARSED: Final = tag(8, VARINT) + b"\x01"
 _ATTRIBUTE: Final = tag(10, BYTES)
 _STATUS: Final = tag(1, VARINT)
 _ANSWER_HEADER: Final = tag(2, BYTES)
+
+
+_KEYS: Final = 1024
+_keys: dict[str, bytes] = {}
+
+
+def _key(name: str) -> bytes:
+    """A map's key; names repeat, so they are kept, within bounds."""
+    known = _keys.get(name)
+    if known is None:
+        known = string(_octets(name))
+        if len(known) <= 64:
+            if len(_keys) >= _KEYS:
+                _keys.clear()
+            _keys[name] = known
+    return known
 
 
 def _put(out: list[bytes], number: int, value: bytes) -> None:
@@ -320,7 +336,7 @@ def encode_single_response(codec: int, status: int, headers: Sequence[tuple[byte
     out = [_STATUS, varint(status)] if status else []
     for name, values in collected.items():
         out.append(_ANSWER_HEADER)
-        out.append(entry(name, values))
+        out.append(entry(string(name), [string(value) for value in values]))
     return b"".join(out)
 
 
