@@ -16,6 +16,7 @@ from twisted_rr.http1.grammar import (
     is_authority,
     is_field_value,
     is_number,
+    is_token,
     members,
     port_of,
 )
@@ -64,6 +65,11 @@ CONNECTION_OPTIONS: Final[dict[bytes, int]] = {
 EXPECTS_CONTINUE: Final = 1
 EXPECTS_OTHER: Final = 2
 
+#: Methods that need no look at their letters; any other token is as good.
+METHODS: Final[dict[bytes, str]] = {
+    name.encode("ascii"): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "QUERY")
+}
 #: A method longer than any that is implemented is answered 501 (RFC 9112 section 3.1).
 MAX_METHOD: Final = 64
 #: More digits than any content has; Python would parse them all, at quadratic cost.
@@ -315,14 +321,12 @@ def parse_request_line(line: bytes) -> RequestLine:
     if len(parts) != 3:
         raise Refused(400, "a malformed request line")
     method, target, version = parts
-    if not method or method.translate(None, TOKEN):
-        raise Refused(400, "a method that is no token")
+    name = METHODS.get(method) or _method_name(method)
     if not target or target.translate(None, TARGET):
         raise Refused(400, "an invalid character in the target")
     minor = 1 if version == b"HTTP/1.1" else _minor_version(version)
     if len(method) > MAX_METHOD:
         raise Refused(501, "a method longer than any known one")
-    name = method.decode("ascii")
     if target[0] == 0x2F and name != "CONNECT":
         result = RequestLine(name, target, minor, None)
         # A query may hold secrets and seldom comes again.
@@ -330,6 +334,12 @@ def parse_request_line(line: bytes) -> RequestLine:
             _request_lines.put(line, result)
         return result
     return _other_form(name, target, minor)
+
+
+def _method_name(method: bytes) -> str:
+    if not is_token(method):
+        raise Refused(400, "a method that is no token")
+    return method.decode("ascii")
 
 
 def _minor_version(version: bytes) -> int:
