@@ -1,0 +1,9 @@
+"""The Python worker SDK: serves WSGI and ASGI applications, and custom loops, in the worker's process.
+
+It loads the standard library and msgspec only; no Twisted.
+"""
+
+from twisted_rr.worker.api import Worker
+from twisted_rr.worker.payload import Payload
+
+__all__ = ["Payload", "Worker"]

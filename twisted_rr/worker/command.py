@@ -1,0 +1,184 @@
+"""The command ``python -m twisted_rr.worker``: take the relay, load the application, serve it.
+
+Each step is a module of its own; here are their order, the options, and what is said when one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted_rr.errors import FrameError
+from twisted_rr.worker import descriptors, handshake, load, signals
+from twisted_rr.worker.descriptors import Relay
+
+OK = 0
+RELAY_FAILED = 1
+WRONG_USE = 2
+NOT_LOADED = 3
+NOT_STARTED = 4
+"""Exit codes: in good order; the relay broke; options; the application cannot be imported; its startup failed."""
+
+_CONCURRENCY = 1000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a worker with the command line's *arguments*; the exit code."""
+    options = _options().parse_args(arguments)
+    try:
+        relay = descriptors.take()
+    except descriptors.RelayUnavailable as error:
+        print(f"twisted_rr.worker: {error}", file=sys.stderr)
+        return WRONG_USE
+    signals.ignore_interrupt()
+    try:
+        application = load.load(options.application, options.app_dir)
+        interface = options.interface
+        if interface == "auto":
+            interface = load.detect(options.application, application)
+    except load.LoadError as error:
+        _explain(error, arguments)
+        return NOT_LOADED
+    try:
+        reason = _serve(application, interface, relay, options)
+    except (FrameError, ConnectionError) as error:
+        reason = str(error)
+    except _NotStarted as error:
+        print(f"twisted_rr.worker: {error}", file=sys.stderr)
+        return NOT_STARTED
+    if reason:
+        print(f"twisted_rr.worker: {reason}", file=sys.stderr)
+        return RELAY_FAILED
+    return OK
+
+
+class _NotStarted(Exception):
+    """The application's startup failed."""
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m twisted_rr.worker",
+        description="Serve a WSGI or ASGI application as a worker of twisted_rr or RoadRunner.",
+        epilog="Started by a server, which talks to it over RR_RELAY. Exit codes: 3 the application "
+        "cannot be imported, 4 its startup failed.",
+    )
+    parser.add_argument("application", help="module:attribute, or module:factory() to call")
+    parser.add_argument("--interface", choices=("auto", "wsgi", "asgi"), default="auto")
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="WSGI: calls at once, each in a thread (default 1)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=_positive,
+        default=_CONCURRENCY,
+        metavar="K",
+        help=f"ASGI: calls at once on the event loop (default {_CONCURRENCY})",
+    )
+    parser.add_argument(
+        "--app-dir", metavar="DIR", help="put first on sys.path instead of the working directory"
+    )
+    parser.add_argument(
+        "--loop", choices=("asyncio", "uvloop"), default="asyncio", help="ASGI: the event loop"
+    )
+    parser.add_argument(
+        "--no-mux", action="store_true", help="serve one call at a time although the server offers more"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError("a number from 1 to 65535 is expected")
+    return number
+
+
+def _serve(application: Any, interface: str, relay: Relay, options: argparse.Namespace) -> str:
+    hello = handshake.receive(relay)
+    if hello is None:
+        return ""
+    if interface == "wsgi":
+        from twisted_rr.worker import wsgi_server
+
+        settle()
+        return wsgi_server.serve(application, relay, hello, 0 if options.no_mux else options.threads)
+
+    import asyncio  # here, because a WSGI worker does without
+
+    from twisted_rr.worker import asgi
+    from twisted_rr.worker.lifespan import LifespanFailed
+
+    calls = 0 if options.no_mux else options.concurrency
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+            return runner.run(asgi.serve(application, relay, hello, calls, settle))
+    except LifespanFailed as error:
+        raise _NotStarted(str(error))
+
+
+def loop_factory(name: str) -> Callable[[], Any]:
+    """How the event loop *name* is made: ``asyncio``, or ``uvloop`` where that is installed."""
+    if name == "uvloop":
+        try:
+            import uvloop  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:
+            print("twisted_rr.worker: uvloop is not installed, so asyncio is used", file=sys.stderr)
+        else:
+            return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
+    import asyncio
+
+    return asyncio.new_event_loop
+
+
+def settle() -> None:
+    """What was loaded so far stays: keep the garbage collector from walking over it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _explain(error: load.LoadError, arguments: Sequence[str]) -> None:
+    """Say once what could not be loaded, why, and from where."""
+    lines: list[str] = []
+    if error.__cause__ is not None:
+        with contextlib.suppress(Exception):  # an exception may fail to print itself
+            lines += traceback.format_exception(_outside_import(error.__cause__))
+    lines.append(f"twisted_rr.worker: {error}\n")
+    lines.append(f"  command: {shlex.join([sys.executable, '-m', 'twisted_rr.worker', *arguments])}\n")
+    lines.append(f"  working directory: {_cwd()}\n")
+    lines.append(f"  sys.path: {os.pathsep.join(sys.path[:4])}\n")
+    sys.stderr.write("".join(lines))
+
+
+def _outside_import(error: BaseException) -> BaseException:
+    """*error* without the frames of this package and of the import system, which say nothing."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None and _ours(at.tb_frame.f_code.co_filename):
+        at = at.tb_next
+    return error.with_traceback(at)
+
+
+def _ours(filename: str) -> bool:
+    return (
+        filename == load.__file__
+        or filename.startswith("<frozen importlib")
+        or "importlib/__init__" in filename
+    )
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "(removed)"

@@ -1,0 +1,109 @@
+"""What servers of calls on an asyncio loop have in common: an end, its relay, and the way out.
+
+What a call does is said by subclasses: `asgi` and `handlers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+from twisted_rr.wire.mux_settings import MuxSettings
+from twisted_rr.wire.mux_worker import MuxWorkerEnd
+from twisted_rr.worker.descriptors import Relay
+from twisted_rr.worker.loop import RelayLoop
+from twisted_rr.worker.single import SingleWorkerEnd
+
+
+class LoopCall(Protocol):
+    """One open call."""
+
+    task: asyncio.Task[None] | None
+
+    def cancelled(self, reason: str) -> None:
+        """Nobody waits for the answer any more."""
+
+
+class LoopServer:
+    """The calls of one relay, each with a task. *settings* is None for one call at a time.
+
+    :ivar mux: whether the relay carries several calls.
+    :ivar end: the worker's end of the relay.
+    :ivar loop: where everything runs.
+    :ivar finished: resolves when nothing is left to do: to "" in good order, else to the reason.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, relay: Relay, settings: MuxSettings | None) -> None:
+        self.loop = loop
+        self.mux = settings is not None
+        self.end: Any = SingleWorkerEnd(self) if settings is None else MuxWorkerEnd(self, settings)
+        self.finished: asyncio.Future[str] = loop.create_future()
+        self._relay = RelayLoop(relay, loop, self)
+        self._calls: set[LoopCall] = set()
+        self._finishing = False
+
+    def start(self, rest: bytes) -> None:
+        """Serve; *rest* was read with the handshake."""
+        self._relay.start(self.end, rest)
+
+    def begin(self, call: LoopCall, coroutine: Coroutine[Any, Any, None], context: Context | None) -> None:
+        """Run *coroutine* for *call* in a task of its own; it must call `over` at its end."""
+        self._calls.add(call)
+        call.task = self.loop.create_task(coroutine, context=context)
+
+    def over(self, call: LoopCall) -> None:
+        """The task of *call* has done its work."""
+        call.task = None
+        self._calls.discard(call)
+        if self._finishing:
+            self._relay.schedule()  # which ends in flushed()
+
+    # ------------------------------------------------------------------ what the end tells
+
+    def dirty(self) -> None:
+        """See `MuxWorkerOwner.dirty`."""
+        self._relay.schedule()
+
+    def opened(self, stream: Any, codec: int, context: bytes, body: bytes, more: bool) -> None:
+        """See `MuxWorkerOwner.opened`."""
+        raise NotImplementedError
+
+    def said(self, message: dict[str, Any]) -> None:
+        """``stop`` ends this worker after its calls; ``draining`` is passed on."""
+        if message.get("stop"):
+            self.finish()
+        elif "draining" in message:
+            self.draining()
+
+    def draining(self) -> None:
+        """The server has begun to drain; nothing needs to be done."""
+
+    # ------------------------------------------------------------------------- the way out
+
+    def finish(self) -> None:
+        """Take no new call; `finished` resolves after the open ones. Idempotent."""
+        self._finishing = True
+        self.end.stopping = True
+        self._relay.schedule()
+
+    def flushed(self) -> None:
+        """See `RelayOwner.flushed`."""
+        if self._finishing and not self._calls and not self.end.streams and not self.finished.done():
+            self.finished.set_result("")
+
+    def lost(self, reason: str) -> None:
+        """The server is no more, so nobody waits for any answer."""
+        for call in list(self._calls):
+            call.cancelled("client")
+            if call.task is not None:
+                call.task.cancel()
+        if not self.finished.done():
+            self.finished.set_result(reason or "the server has closed the relay")
+
+    def close(self) -> bool:
+        """Leave the relay; whether it was over already."""
+        gone = self._relay.over
+        self._relay.close()
+        return gone

@@ -1,0 +1,241 @@
+"""Runs one request through a WSGI application (PEP 3333).
+
+Where the request comes from and how the answer's bytes leave is the `Channel`'s affair; threads are
+`threads`' and `blocking`'s. Content-Length and chunking are left to the server.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from twisted_rr.worker.environ import Environ
+
+Headers = list[tuple[bytes, bytes]]
+EncodeHead = Callable[[int, Headers], bytes]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class Disconnected(ConnectionError):
+    """The caller has gone: what the application reads or sends has no other end."""
+
+
+class Channel(Protocol):
+    """The server's side of one call, as a thread sees it: every method may block."""
+
+    @property
+    def gone(self) -> bool:
+        """True once nobody waits for the answer."""
+
+    def send(self, context: bytes, data: bytes, more: bool) -> None:
+        """Send a part of the answer; returns when there is room for the next. Nothing happens once gone."""
+
+    def read(self) -> bytes:
+        """The next piece of the request's body, empty at its end. Raises Disconnected."""
+
+    def error(self, text: str) -> None:
+        """End the call: the application failed."""
+
+    def stop(self) -> None:
+        """End the call after its caller has gone."""
+
+
+def run(application: Application, environ: Environ, channel: Channel, encode_head: EncodeHead) -> None:
+    """Call *application* and send its answer. Never raises an Exception of the application's.
+
+    An exception ends the call with an error and is printed with its traceback, unless it came of
+    the caller's leaving. SystemExit is such an exception too: a handler must not end its worker.
+    """
+    response = Response(channel, encode_head)
+    try:
+        result = application(environ, response.start)
+        try:
+            response.send_all(result)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+    except (Exception, SystemExit) as error:
+        _failed(environ, channel, response, error)
+        return
+    if channel.gone and not response.ended:
+        channel.stop()
+
+
+def _failed(environ: Environ, channel: Channel, response: Response, error: BaseException) -> None:
+    if channel.gone:
+        if not isinstance(error, Disconnected):
+            report(environ, error)
+        if not response.ended:
+            channel.stop()
+        return
+    report(environ, error)
+    if not response.ended:
+        channel.error(f"{type(error).__name__}: {error}")
+
+
+def report(environ: Environ, error: BaseException) -> None:
+    """Print the application's traceback to the server's log, in one write."""
+    where = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"The WSGI application failed in {ascii(where)[1:-1]}\n{text}")
+
+
+class Response:
+    """One answer: start_response, write, and the iteration of the result.
+
+    :ivar ended: the last byte of the answer was handed over.
+    """
+
+    __slots__ = ("_channel", "_encode_head", "_head", "_left", "_sent_head", "ended")
+
+    def __init__(self, channel: Channel, encode_head: EncodeHead) -> None:
+        self._channel = channel
+        self._encode_head = encode_head
+        self._head: bytes | None = None
+        self._left = -1  # bytes still to come by Content-Length, -1 when it is not given
+        self._sent_head = False
+        self.ended = False
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        """start_response: may be called again only with *exc_info*, and only before the head has left."""
+        if exc_info:
+            try:
+                if self._sent_head:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # breaks the cycle with this frame
+        elif self._head is not None:
+            raise RuntimeError("start_response was called twice, the second time without exc_info")
+        encoded = encode_headers(headers)
+        self._left = _content_length(encoded)
+        self._head = self._encode_head(parse_status(status), encoded)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """The callable that start_response returns: *data* leaves at once."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"a WSGI body is bytes, not {type(data).__name__}")
+        if data:
+            self._send(data, True)
+
+    def send_all(self, result: Iterable[bytes]) -> None:
+        """Send what the application returned, each piece before the next is asked for.
+
+        A list is sent as one piece. The piece that completes Content-Length ends the answer, so
+        that an answer in one piece costs one frame however the framework wraps it; the rest of the
+        iterator still runs, for what it does besides.
+        """
+        if isinstance(result, (list, tuple)):
+            self._finish(result[0] if len(result) == 1 else b"".join(result))
+            return
+        iterator = iter(result)
+        for data in iterator:
+            if not isinstance(data, bytes):
+                raise TypeError(f"a WSGI body is bytes, not {type(data).__name__}")
+            if self._channel.gone:
+                return
+            if data:
+                complete = len(data) == self._left
+                self._send(data, not complete)
+                if complete:
+                    _exhaust(iterator)
+                    return
+        self._finish(b"")
+
+    def _finish(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError(f"a WSGI body is bytes, not {type(data).__name__}")
+        if not self.ended:
+            self._send(data, False)
+
+    def _send(self, data: bytes, more: bool) -> None:
+        if self.ended:
+            return
+        if self._head is None:
+            raise RuntimeError("the application sent a body before it called start_response")
+        context = b"" if self._sent_head else self._head
+        self._sent_head = True
+        if self._left >= 0:
+            self._left -= len(data)
+        if not more:
+            self.ended = True
+        self._channel.send(context, data, more)
+
+
+def _exhaust(iterator: Iterator[bytes]) -> None:
+    for data in iterator:
+        if data:
+            return  # more than was announced: the server would cut it
+
+
+def parse_status(status: str) -> int:
+    """The code of ``"404 Not Found"``. Raises RuntimeError."""
+    if not isinstance(status, str):
+        raise RuntimeError(f"the status should be a str such as '200 OK', not {type(status).__name__}")
+    code = status[:3]
+    if (
+        len(code) != 3
+        or not code.isascii()
+        or not code.isdigit()
+        or status[3:4] not in ("", " ")
+        or code < "100"
+    ):
+        raise RuntimeError(f"the status should be a str such as '200 OK', not {status!r}")
+    return int(code)
+
+
+def encode_headers(headers: list[tuple[str, str]]) -> Headers:
+    """Header names and values as bytes. Raises RuntimeError for anything but latin-1 text."""
+    try:
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RuntimeError(f"response headers should be a list of (str, str) in latin-1: {error}") from None
+
+
+def _content_length(headers: Headers) -> int:
+    for name, value in headers:
+        if len(name) == 14 and name.lower() == b"content-length":
+            return int(value) if value.isdigit() else -1
+    return -1
+
+
+class BodyReader(io.RawIOBase):
+    """A body that comes in pieces, as a raw stream for io.BufferedReader."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+        self._rest = memoryview(b"")
+        self._over = False
+
+    def readable(self) -> bool:
+        """True: for io.BufferedReader."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill *buffer* with what is there, waiting for a piece when nothing is; 0 at the end."""
+        if not self._rest and not self._over:
+            piece = self._read()
+            self._over = not piece
+            self._rest = memoryview(piece)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def input_stream(body: bytes, read: Callable[[], bytes] | None) -> io.BufferedIOBase:
+    """``wsgi.input``: *body* is what came already, *read* gives the rest (None when that is all)."""
+    if read is None:
+        return io.BytesIO(body)
+    pieces = [body] if body else []
+
+    def take() -> bytes:
+        return pieces.pop() if pieces else read()
+
+    return io.BufferedReader(BodyReader(take), 65536)
