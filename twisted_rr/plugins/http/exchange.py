@@ -1,0 +1,311 @@
+"""One exchange: a request from its complete head to the last byte of its answer taken by the kernel.
+
+It stands between a session and a call, and carries content both ways with back-pressure: `HttpFront` makes it,
+`answers` says what the worker meant. Left out: framing (`twisted_rr.http1`), placing (`twisted_rr.pool`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from zope.interface import implementer
+
+from twisted_rr.errors import FrameError, RRError
+from twisted_rr.http1.request import Request
+from twisted_rr.http1.response import BadResponse
+from twisted_rr.interfaces import ICallReceiver
+from twisted_rr.wire.context import decode_trailers
+
+from . import answers, bodies
+from .forms import BadForm
+from .head import RequestHead
+
+if TYPE_CHECKING:
+    from .service import HttpFront
+
+WAITING, ANSWERING, OVER = 0, 1, 2
+"""Of the answer: no final head was sent; one was; nothing more may be sent."""
+
+NOT_STORED = "the request could not be stored\n"
+STOPPING = "the server is stopping\n"
+
+
+@implementer(ICallReceiver)
+class Exchange:
+    """Made by ``Front.begin``; ends by `sent` or `lost`, exactly one of them, once.
+
+    :ivar since: monotonic seconds at its beginning.
+    :ivar status: of the answer, 0 while there is none.
+    :ivar size: bytes of content answered.
+    :ivar cut: the server broke it off.
+    """
+
+    __slots__ = (
+        "_call", "_collecting", "_front", "_sending", "_session", "_state", "_trailers",
+        "cut", "head", "request", "since", "size", "status",
+    )  # fmt: skip
+
+    def __init__(self, front: HttpFront, session: Any, request: Request) -> None:
+        self._front = front
+        self._session = session
+        self.request = request
+        self.head = RequestHead(front, session, request)
+        self.since: float = front.seconds()
+        self._call: Any = None
+        self._collecting: bodies.Body | None = None
+        self._sending = False
+        self._state = WAITING
+        self._trailers: Sequence[tuple[bytes, bytes]] = ()
+        self.status = 0
+        self.size = 0
+        self.cut = False
+
+    def describe(self) -> str:
+        """One short word for logs."""
+        return self.head.describe()
+
+    # ------------------------------------------------------------------ the request's content
+
+    def start(self) -> None:
+        """The head is complete: open the call, or collect what a one-call worker reads whole."""
+        if not self._front.pool.mux:
+            self._collect()
+        elif self.request.length == 0:
+            self._open(b"", False)
+        else:
+            # Content that came with the head goes out with it. Waker when none did: `flush`, this turn.
+            self._front.turn.add(self)
+
+    def flush(self) -> None:
+        """The turn ends: a client that waits before it sends its content still gets its worker."""
+        if self._call is None and self._state == WAITING:
+            self._open(b"", True)
+
+    def _open(self, data: bytes, more: bool) -> None:
+        self._sending = more
+        self._call = self._front.pool.open(self.head, data, more, self)
+
+    def _collect(self) -> None:
+        try:
+            body = self.head.body = bodies.make(self.head)
+            if self.request.length == 0:
+                body.complete()
+        except BadForm as error:
+            self._refuse(error)
+            return
+        if body.wanted and self.request.length:
+            self._collecting = body
+            self._session.expect_continue()
+        else:
+            self._open(b"", False)
+
+    def body(self, data: bytes, more: bool) -> bool:
+        """A piece of the content, from the session. False holds it; waker: `writable`."""
+        if self._sending:
+            self._sending = more
+            return self._call is None or bool(self._call.send(data, more))
+        if self._state == WAITING:
+            if self._collecting is not None:
+                self._gather(self._collecting, data, more)
+            elif self._call is None:
+                self._open(data, more)
+        # What nobody reads (the content of HEAD, or more of it after the answer) is dropped.
+        return True
+
+    def _gather(self, body: bodies.Body, data: bytes, more: bool) -> None:
+        """Keep a piece until the worker can have all of it; the call takes no slot meanwhile."""
+        try:
+            body.write(data)
+            if more:
+                return
+            body.complete()
+        except BadForm as error:
+            self._refuse(error)
+            return
+        except OSError as error:
+            text = "{request}: its content cannot be stored: {error}"
+            self._front.log.error(text, request=self.describe(), error=error)
+            self._answer(507, NOT_STORED)
+            return
+        self._collecting = None
+        self._open(b"", False)
+
+    def writable(self) -> None:
+        """The call has room again."""
+        self._session.resume_body()
+
+    # ------------------------------------------------------------------------------ the answer
+
+    def context(self, codec: int, context: bytes, body: bytes, more: bool) -> None:
+        """A head, an interim one, or trailers, from the worker."""
+        if self._state != WAITING:
+            self._after_head(codec, context, body, more)
+            return
+        try:
+            answer = self._front.answers.head(codec, context)
+        except answers.BadAnswer as error:
+            self._nonsense(error)
+            return
+        if answer.status < 200:
+            self._interim(answer, more)
+            return
+        self._state = ANSWERING
+        self.status = answer.status
+        self.size = len(body)
+        trailers = self._trailers = answer.trailers
+        if not more:
+            self._call = None
+        try:
+            self._session.respond(answer.head, body, more or bool(trailers))
+        except BadResponse as error:
+            self._state = WAITING
+            self._nonsense(error)
+            return
+        if trailers and not more:
+            self._end_with(trailers)
+
+    def _interim(self, answer: answers.Answer, more: bool) -> None:
+        if not more:
+            self._nonsense(answers.BadAnswer("the answer ends with an interim head"))
+        elif answer.status == 100:
+            # The application begins to read: the client may wait for just that.
+            self._session.expect_continue()
+        else:
+            self._session.interim(answer.head)
+
+    def data(self, body: bytes, more: bool) -> None:
+        """A piece of the answer's content, from the worker."""
+        if self._state != ANSWERING:
+            self._without_head(body, more)
+            return
+        self.size += len(body)
+        if more:
+            self._session.send(body, True)
+            return
+        self._call = None
+        if not self._trailers:
+            self._session.send(body, False)
+            return
+        if body:
+            self._session.send(body, True)
+        self._end_with(self._trailers)
+
+    def _end_with(self, trailers: Sequence[tuple[bytes, bytes]]) -> None:
+        try:
+            self._session.trailers(trailers)
+        except BadResponse as error:
+            text = "{request}: trailers cannot be sent: {error}"
+            self._front.log.warn(text, request=self.describe(), error=error)
+            self._session.send(b"", False)
+
+    def _after_head(self, codec: int, context: bytes, body: bytes, more: bool) -> None:
+        """A second context: trailers at the end of a mux call; from a one-call worker it says nothing new."""
+        if not answers.is_mux(codec, context):
+            text = "{request}: a second head in the answer is passed over"
+            self._front.log.debug(text, request=self.describe())
+            self.data(body, more)
+            return
+        if more:
+            raise FrameError("a second final head", context)
+        try:
+            self._trailers = decode_trailers(codec, context)
+        except (RRError, ValueError, TypeError, msgspec.MsgspecError) as error:
+            raise FrameError(f"trailers that cannot be read: {error}", context) from error
+        self.data(body, False)
+
+    def _without_head(self, body: bytes, more: bool) -> None:
+        """Content, or the end, where a head is due."""
+        if self._front.pool.mux and (body or more):
+            raise FrameError("content before the head of an answer", body)
+        if not more:
+            self._call = None
+        self._nonsense(answers.unknown_status(0))
+
+    def message(self, body: bytes, text: bool, more: bool) -> None:
+        """No answer of HTTP has messages."""
+        raise FrameError("a message in an answer of HTTP", body)
+
+    def failed(self, error: Exception) -> None:
+        """The call ended without a complete answer. One that was given up here is known already."""
+        if self._call is None:
+            return
+        self._call = None
+        self._front.failed(self, error)
+        if self._state == ANSWERING:
+            self._break_off()
+        else:
+            self._refuse(error)
+
+    def _nonsense(self, error: RRError) -> None:
+        """The worker answered what cannot be sent."""
+        self._give_up("client")
+        text = "{request}: {error}"
+        self._front.log.error(text, request=self.describe(), error=error)
+        self._answer(500, getattr(error, "body", ""))
+
+    def _refuse(self, error: Exception) -> None:
+        self._collecting = None
+        self._answer(*answers.refusal(error, self._front.settings.internal_error_code, self._front.debug))
+
+    def _answer(self, status: int, body: str, fields: answers.Fields = ()) -> None:
+        """A small answer of the server's own."""
+        self._state = ANSWERING
+        content = body.encode()
+        self.status = status
+        self.size = len(content)
+        self._session.simple(status, content, fields)
+
+    def _break_off(self) -> None:
+        self.cut = True
+        self._session.cut()
+
+    def _give_up(self, reason: str) -> None:
+        """Nobody waits for the call any more. It tells `failed` before this returns, which finds no call."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel(reason)
+
+    # ------------------------------------------------------------------------- from the session
+
+    def pause(self) -> None:
+        """The client does not take what was sent: hold the answer, of this call only."""
+        if self._call is not None:
+            self._call.pauseProducing()
+
+    def resume(self) -> None:
+        """The client takes again."""
+        if self._call is not None:
+            self._call.resumeProducing()
+
+    def sent(self) -> None:
+        """The kernel has the whole answer."""
+        self._end("")
+
+    def lost(self, reason: str) -> None:
+        """The answer cannot be completed; *reason* as in ``http1.contract.Exchange.lost``."""
+        if reason == "length":
+            text = "{request}: the answer contradicts its content-length and was cut"
+            self._front.log.error(text, request=self.describe())
+            self.cut = True
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self._state = OVER
+        if self._call is not None:
+            self._give_up("timeout" if reason == "timeout" else "client")
+        if self.head.body is not None and not self.head.spooled:
+            self.head.body.close()
+        self._front.over(self, reason)
+
+    # --------------------------------------------------------------------------- from the front
+
+    def hurry(self) -> None:
+        """The deadline has come: 503 where nothing was sent, else the connection is cut."""
+        self.cut = True
+        self._give_up("deadline")
+        if self._state == WAITING:
+            self._answer(503, STOPPING, answers.RETRY_AFTER)
+        if self._state != OVER:
+            self._session.cut()

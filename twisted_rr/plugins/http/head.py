@@ -1,0 +1,204 @@
+"""A request's head as workers read it, made when the worker is known (mux.md 7, protocol.md 4.2).
+
+Left out: bodies (`bodies`), and who may speak for the client (`forwarded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from zope.interface import implementer
+
+from twisted_rr.http1.request import Request
+from twisted_rr.interfaces import ICallHead
+from twisted_rr.wire.context import HttpRequest, encode_request, encode_single_request, pack_headers
+from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
+
+from . import bodies
+from .forms import BAD_ESCAPE
+
+if TYPE_CHECKING:
+    from .service import HttpFront
+
+Fields = Sequence[tuple[bytes, bytes]]
+Address = tuple[str, int]
+
+CODECS = {"json": CODEC_JSON, "proto": CODEC_PROTO}
+
+# What a cookie's value may hold (RFC 6265 4.1.1, with the blank and the comma that Go lets through).
+_COOKIE = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'";\\')
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+class Derived:
+    """What a block of header fields comes to for its peer: kept with the block, so computed once while it repeats.
+
+    :ivar client: ``(address, port)`` of the client, port 0 when a proxy did not tell it; None over a unix socket.
+    :ivar scheme: ``http`` or ``https``, as the client used it.
+    :ivar host: the authority the client asked for, where a trusted proxy says another than the request.
+    :ivar headers: without names that hold ``_``: as CGI names they would pass for others.
+    """
+
+    __slots__ = ("_cookies", "_map", "_packed", "_used", "client", "headers", "host", "scheme")
+
+    def __init__(self, client: Address | None, scheme: str, host: bytes | None, headers: Fields) -> None:
+        self.client = client
+        self.scheme = scheme
+        self.host = host
+        self.headers = [field for field in headers if b"_" not in field[0]]
+        if host is not None:
+            self.headers = [field if field[0] != b"host" else (b"host", host) for field in self.headers]
+        self._used = False
+        self._packed: Any = None
+        self._map: dict[str, list[bytes]] | None = None
+        self._cookies: dict[str, bytes] | None = None
+
+    def packed(self) -> Any:
+        """The fields for a msgpack context: encoded from the second time on, when it is clear that they repeat."""
+        if self._packed is None:
+            if not self._used:
+                self._used = True
+                return self.headers
+            self._packed = pack_headers(self.headers)
+        return self._packed
+
+    def canonical(self) -> dict[str, list[bytes]]:
+        """The fields by their canonical names; Host is not among them (protocol.md 4.2, field 5)."""
+        if self._map is None:
+            self._map = {}
+            for name, value in self.headers:
+                if name != b"host":
+                    self._map.setdefault(canonical_name(name), []).append(value)
+        return self._map
+
+    def cookies(self) -> dict[str, bytes]:
+        """The cookies by name (protocol.md 4.2, field 6)."""
+        if self._cookies is None:
+            self._cookies = {}
+            for name, value in self.headers:
+                if name == b"cookie":
+                    self._cookies.update(parse_cookies(value))
+        return self._cookies
+
+
+def derive(front: HttpFront, session: Any, headers: Fields) -> Derived:
+    """Settle client, scheme and host: the connection's own, or what a trusted peer says of them."""
+    peer = session.peer
+    if not front.trusts(peer):
+        return Derived(peer, session.scheme, None, headers)
+    origin = front.forwarding.origin(headers)
+    return Derived(origin.client or peer, origin.scheme or session.scheme, origin.host, headers)
+
+
+@implementer(ICallHead)
+class RequestHead:
+    """One request's head; makes the context for whichever worker takes the call.
+
+    :ivar body: what collects the content for a one-call worker, made by `spool`, or set before by the exchange.
+    :ivar spooled: the pool asked for the spool, so the pool closes it.
+    """
+
+    __slots__ = ("body", "front", "request", "session", "spooled")
+
+    def __init__(self, front: HttpFront, session: Any, request: Request) -> None:
+        self.front = front
+        self.session = session
+        self.request = request
+        self.body: bodies.Body | None = None
+        self.spooled = False
+
+    def mux_context(self, codec: int) -> bytes:
+        """The request array of mux.md 7."""
+        request = self.request
+        derived: Derived = request.head.derived or self.derived()
+        headers = derived.packed() if codec == CODEC_MSGPACK else derived.headers
+        return encode_request(
+            codec,
+            request.method,
+            request.target,
+            request.version,
+            derived.scheme,
+            derived.client,
+            self.session.host,
+            headers,
+            None,
+        )
+
+    def derived(self) -> Derived:
+        """What follows from the header fields."""
+        block = self.request.head
+        if block.derived is None:
+            block.derived = derive(self.front, self.session, block.headers)
+        derived: Derived = block.derived
+        return derived
+
+    def spool(self) -> bodies.Body:
+        """Where the content is collected for a one-call worker.
+
+        :raises forms.BadForm: it is a form that can be seen to be broken already.
+        """
+        if self.body is None:
+            self.body = bodies.make(self)
+        self.spooled = True
+        return self.body
+
+    def single_context(self, parsed: bool, uploads: bytes | None) -> tuple[int, bytes]:
+        """Codec flags and context for a one-call worker (protocol.md 4.2)."""
+        request = self.request
+        derived = self.derived()
+        target = request.target.decode("latin-1")
+        host = (derived.host or request.host).decode("latin-1")
+        codec = self.front.codec
+        context = HttpRequest(
+            remote_addr=derived.client[0] if derived.client else "",
+            protocol="HTTP/" + request.version,
+            method=request.method,
+            uri=f"{derived.scheme}://{host}{target}",
+            headers=derived.canonical(),
+            cookies=derived.cookies(),
+            raw_query=target.partition("?")[2],
+            parsed=parsed,
+            uploads=uploads,
+            attributes={},
+        )
+        return codec, encode_single_request(codec, context)
+
+    def describe(self) -> str:
+        """Method and path, without the query."""
+        return f"{self.request.method} {path_of(self.request)}"
+
+
+def path_of(request: Request) -> str:
+    """The target without its query: that may hold secrets."""
+    return request.target.partition(b"?")[0].decode("latin-1")
+
+
+_canonical: dict[bytes, str] = {}
+
+
+def canonical_name(name: bytes) -> str:
+    """``x-forwarded-for`` as ``X-Forwarded-For``."""
+    found = _canonical.get(name)
+    if found is None:
+        found = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
+        if len(_canonical) >= 1024:
+            _canonical.clear()
+        if len(name) <= 64:
+            _canonical[name] = found
+    return found
+
+
+def parse_cookies(value: bytes) -> dict[str, bytes]:
+    """The cookies of one Cookie field: values unescaped; what makes no sense is dropped, the last one wins."""
+    cookies: dict[str, bytes] = {}
+    for pair in value.split(b";"):
+        name, _, raw = pair.strip().partition(b"=")
+        name = name.strip()
+        if len(raw) > 1 and raw[:1] == raw[-1:] == b'"':
+            raw = raw[1:-1]
+        if not name or name.translate(None, _TOKEN) or raw.translate(None, _COOKIE) or BAD_ESCAPE.search(raw):
+            continue
+        cookies[name.decode("ascii")] = unquote_to_bytes(raw.replace(b"+", b" "))
+    return cookies

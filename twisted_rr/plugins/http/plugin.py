@@ -1,0 +1,73 @@
+"""What discovery asks of the HTTP plugin: its settings, and its parts built into a host."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from typing import Any
+
+from twisted_rr.errors import ConfigError, ConfigProblem
+from twisted_rr.interfaces import IHealth, IHost
+
+from .config import HttpSettings
+from .forwarded import LOOPBACK, Forwarding
+from .service import HttpFront, HttpHealth
+from .uploads import UploadPolicy
+
+SETTINGS = HttpSettings
+
+
+def build(settings: HttpSettings, host: IHost, environ: Mapping[str, str] = os.environ) -> None:
+    """Give *host* the pool, the front and its health."""
+    pool = host.pool("http", settings.pool, "http")
+    forwarding = Forwarding(trusted_subnets(settings, environ), settings.trusted_headers)
+    front = HttpFront(settings, pool, host, forwarding, upload_policy(settings, host.setting("server")))
+    host.place("FRONT", front)
+    host.provide(IHealth, HttpHealth(front))
+
+
+def trusted_subnets(settings: HttpSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Whom to believe: the key, else FORWARDED_ALLOW_IPS as gunicorn and uvicorn read it, else loopback.
+
+    :raises ConfigError: the variable holds what is no network.
+    """
+    if settings.trusted_subnets is not None:
+        return settings.trusted_subnets
+    text = environ.get("FORWARDED_ALLOW_IPS")
+    if text is None:
+        return LOOPBACK
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    try:
+        Forwarding(words)
+    except ValueError as error:
+        problem = ConfigProblem("http.trusted_subnets", str(error), "FORWARDED_ALLOW_IPS")
+        raise ConfigError([problem]) from error
+    return words
+
+
+def upload_policy(settings: HttpSettings, server: Any) -> UploadPolicy:
+    """Where uploaded files go, and to whom: the workers' user has to read and move them."""
+    uploads = settings.uploads
+    return UploadPolicy(uploads.dir, uploads.allow, uploads.forbid, owner_of(server))
+
+
+def owner_of(server: Any) -> tuple[int, int] | None:
+    """uid and gid of ``server.user`` and ``server.group``; None where workers run as we do, or as root."""
+    user = getattr(server, "user", "")
+    if not user:
+        return None
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        # The pool names the mistake when it starts the first worker.
+        return None
+    uid, gid = entry.pw_uid, entry.pw_gid
+    group = getattr(server, "group", "")
+    if group:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            return None
+    return (uid, gid) if uid and gid else None
