@@ -1,0 +1,221 @@
+"""The forms of a log line: text for people, JSON for machines, the message alone.
+
+A form takes an event of ``twisted.logger`` and gives the bytes of a whole line. None can be made to
+look like two, or to carry a field it does not have: in text the fields stand before the message,
+because whatever follows the message could be part of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import string
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from twisted.logger import formatEvent
+from twisted.python.failure import Failure
+
+from .escape import MAX_LINE, capped, escaped, escaped_json, text_of
+
+Event: TypeAlias = Mapping[str, Any]
+Form: TypeAlias = Callable[[Event], bytes]
+
+# What twisted.python.log puts into an event besides the fields of the caller.
+_LEGACY = frozenset(
+    ("channel", "format", "time", "system", "message", "isError", "failure", "why", "printed")
+)
+_RESERVED = frozenset(("time", "level", "logger", "msg", "traceback"))
+_LEVELS = {"critical": "error"}  # RoadRunner's readers know debug, info, warn and error
+_COLOURS = {"debug": "2", "info": "32", "warn": "33", "error": "31"}
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]{1,64}")
+_MAX_TRACEBACK_LINES = 200
+
+
+def level_of(event: Event) -> str:
+    """``debug``, ``info``, ``warn`` or ``error``."""
+    level = event.get("log_level")
+    name = "info" if level is None else str(level.name)
+    return _LEVELS.get(name, name)
+
+
+def channel_of(event: Event) -> str:
+    """The channel; for events of other people's loggers the first part of their namespace."""
+    channel = event.get("channel")
+    return str(channel) if channel is not None else str(event.get("log_namespace", "-")).partition(".")[0]
+
+
+def message_of(event: Event) -> str:
+    """The formatted message, or what a failure says when there is no message."""
+    text = formatEvent(dict(event)) if event.get("log_format") is not None else ""
+    failure = event.get("log_failure")
+    return _summary(failure) if not text and isinstance(failure, Failure) else text
+
+
+def _summary(failure: Failure) -> str:
+    return f"{getattr(failure.type, '__name__', failure.type)}: {text_of(failure.value)}"
+
+
+def traceback_of(event: Event) -> str:
+    """The traceback of a failure, empty without one."""
+    failure = event.get("log_failure")
+    return failure.getTraceback().rstrip() if isinstance(failure, Failure) else ""
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """What the caller said besides the message."""
+    return {
+        name: value for name, value in event.items() if not name.startswith("log_") and name not in _LEGACY
+    }
+
+
+# ------------------------------------------------------------------------------- JSON
+
+
+def json_form(ending: str = "\n") -> Form:
+    """JSON lines as RoadRunner's production mode: time (UTC, RFC 3339), level, logger, msg, then fields.
+
+    A line that would be too long has its texts cut, the longest share kept by the traceback's end.
+    """
+
+    def form(event: Event) -> bytes:
+        return (_json_line(event) + ending).encode("utf-8", "replace")
+
+    return form
+
+
+def _json_line(event: Event) -> str:
+    for limit in (MAX_LINE, 2048, 512, 96):
+        line = _dump(_record(event, limit))
+        if len(line.encode("utf-8", "replace")) <= MAX_LINE:
+            return line
+    head = {
+        name: value
+        for name, value in _record(event, 512).items()
+        if name in ("time", "level", "logger", "msg")
+    }
+    return _dump({**head, "truncated": True})
+
+
+def _dump(record: dict[str, Any]) -> str:
+    return escaped_json(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+
+
+def _record(event: Event, limit: int) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "time": rfc3339(event.get("log_time", 0.0)),
+        "level": level_of(event),
+        "logger": capped(channel_of(event), 64),
+        "msg": capped(message_of(event), limit),
+    }
+    for name, value in fields_of(event).items():
+        record[name + "_" if name in _RESERVED else name] = _json_value(value, limit, 3)
+    traceback = traceback_of(event)
+    if traceback:
+        record["traceback"] = _end_of(traceback, limit * 2)
+    return record
+
+
+def _json_value(value: Any, limit: int, depth: int) -> Any:
+    if value is None or isinstance(value, bool | int):
+        return value if not isinstance(value, int) or abs(value) < 1 << 64 else str(value)[:limit]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if depth and isinstance(value, Mapping):
+        return {capped(text_of(key), 64): _json_value(one, limit, depth - 1) for key, one in value.items()}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_json_value(one, limit, depth - 1) for one in value]
+    return capped(text_of(value), limit)
+
+
+def _end_of(traceback: str, limit: int) -> str:
+    """The last lines of *traceback*: they name the exception."""
+    return traceback if len(traceback) <= limit else "..." + traceback[-limit:]
+
+
+@functools.lru_cache(maxsize=4)
+def _utc_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def rfc3339(moment: float) -> str:
+    """*moment*, seconds of the epoch, in UTC with microseconds."""
+    second, micros = divmod(round(moment * 1_000_000), 1_000_000)
+    return f"{_utc_second(second)}.{micros:06d}Z"
+
+
+# ------------------------------------------------------------------------------- text
+
+
+def console_form(colour: bool, ending: str = "\n") -> Form:
+    """Text for people: local time, level, channel, fields, message; a traceback on lines of its own."""
+
+    def form(event: Event) -> bytes:
+        lines = [_console_line(event, colour), *_traceback_lines(event)]
+        return "".join(line + ending for line in lines).encode("utf-8", "replace")
+
+    return form
+
+
+def _console_line(event: Event, colour: bool) -> str:
+    level, channel = level_of(event), escaped(capped(channel_of(event), 64))
+    stamp, shown = _local(event.get("log_time", 0.0)), f"{level:<5}"
+    if colour:
+        stamp, shown = f"\x1b[2m{stamp}\x1b[0m", f"\x1b[{_COLOURS[level]}m{shown}\x1b[0m"
+    head = f"{stamp} {shown} {channel:<8} "
+    said = " ".join(f"{name}={_quoted(value)}" for name, value in _unsaid(event))
+    body = escaped(f"[{said}] {message_of(event)}" if said else message_of(event))
+    return head + capped(body, MAX_LINE - 128)
+
+
+def _unsaid(event: Event) -> Iterable[tuple[str, Any]]:
+    """The fields that the message does not show already."""
+    said = _names(str(event.get("log_format") or ""))
+    return ((name, value) for name, value in fields_of(event).items() if name not in said)
+
+
+@functools.lru_cache(maxsize=512)
+def _names(format: str) -> frozenset[str]:
+    try:
+        parts = [name for _, name, _, _ in string.Formatter().parse(format) if name]
+    except ValueError:
+        return frozenset()
+    return frozenset(re.split(r"[.\[(]", name)[0] for name in parts)
+
+
+def _quoted(value: Any) -> str:
+    text = capped(text_of(value), 256)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _traceback_lines(event: Event) -> Iterable[str]:
+    lines = traceback_of(event).splitlines()
+    if len(lines) > _MAX_TRACEBACK_LINES:
+        lines = ["...", *lines[-_MAX_TRACEBACK_LINES:]]
+    return ("    | " + capped(escaped(line), 1024) for line in lines)
+
+
+def _local(moment: float) -> str:
+    return f"{_local_second(int(moment))}.{int(moment % 1 * 1000):03d}"
+
+
+@functools.lru_cache(maxsize=4)
+def _local_second(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+
+
+def raw_form(ending: str = "\n") -> Form:
+    """The message alone; of a failure also what it says."""
+
+    def form(event: Event) -> bytes:
+        text = message_of(event)
+        failure = event.get("log_failure")
+        if isinstance(failure, Failure) and text != _summary(failure):
+            text = f"{text}: {_summary(failure)}"
+        return (capped(escaped(text)) + ending).encode("utf-8", "replace")
+
+    return form

@@ -1,0 +1,72 @@
+"""The observer that sends each event to the sinks of its channel, in their forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from twisted.logger import ILogObserver, LogLevel
+from zope.interface import implementer
+
+from .lines import Event, Form, channel_of, level_of
+from .sinks import Sink
+
+_RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4, "none": 5}
+
+
+@attrs.frozen
+class Route:
+    """What one channel's events go through.
+
+    :ivar level: the least level that is written: debug, info, warn, error, critical; none writes nothing.
+    """
+
+    level: str
+    targets: tuple[tuple[Form, Sink], ...]
+
+    @property
+    def rank(self) -> int:
+        """The level as a number, to compare."""
+        return _RANKS[self.level]
+
+
+@implementer(ILogObserver)
+class Outlet:
+    """Takes every event; never raises, because whoever logs is in the middle of something.
+
+    :ivar failed: events that could not be written out, most likely for a field's broken ``__repr__``.
+    """
+
+    def __init__(self, default: Route, channels: Mapping[str, Route]) -> None:
+        self.failed = 0
+        self.route(default, channels)
+
+    def route(self, default: Route, channels: Mapping[str, Route]) -> None:
+        """Use these routes from now on."""
+        self._default = default
+        self._channels = dict(channels)
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._write(event)
+        except Exception:
+            self.failed += 1
+
+    def _write(self, event: Event) -> None:
+        route = self._channels.get(channel_of(event), self._default)
+        if _rank(event) < route.rank:
+            return
+        for form, sink in route.targets:
+            sink.write(form(event))
+
+
+def _rank(event: Event) -> int:
+    """Twisted's own chatter at info (factories, ports) is debug to an operator of this server."""
+    level: Any = event.get("log_level")
+    if level is LogLevel.critical:
+        return _RANKS["critical"]
+    name = level_of(event)
+    if name == "info" and str(event.get("log_namespace", "")).startswith("twisted."):
+        return _RANKS["debug"]
+    return _RANKS[name]

@@ -1,0 +1,196 @@
+"""Where lines go: standard streams and files, which may stall, fill up or vanish.
+
+A sink never raises into who logs and never blocks: what it cannot take it keeps, up to a limit, and
+then drops and counts. It says so itself once it can be written to again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable
+
+MAX_PENDING = 1 << 20  # bytes kept for a sink that takes none
+_LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOSPC, errno.EDQUOT))
+_PIECE = 4096  # a pipe that polls writable takes this much without blocking (PIPE_BUF)
+
+
+class Sink:
+    """Lines to a descriptor, with what waits for it.
+
+    :ivar dropped: lines that were lost, since the start.
+    :ivar note: gives the line that tells how many were lost, or nothing.
+    :ivar stalled: called when lines begin to wait.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dropped = 0
+        self.note: Callable[[int], bytes] = lambda count: b""
+        self.stalled: Callable[[], None] = lambda: None
+        self._fd = -1
+        self._pending = bytearray()
+        self._untold = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether lines wait; `flush` tries again."""
+        return bool(self._pending)
+
+    def write(self, line: bytes) -> None:
+        """Take a line, or several that belong together."""
+        if self._pending:
+            self.flush()
+        if self._untold and not self._pending:
+            line = self.note(self._untold) + line
+            self._untold = 0
+        if self._pending:
+            self._keep(line)
+        else:
+            self._give(line)
+
+    def flush(self) -> None:
+        """Try to write what waits."""
+        if self._pending:
+            waiting, self._pending = bytes(self._pending), bytearray()
+            self._give(waiting)
+
+    def drain(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        """Give it at most *seconds* to take what waits; for the end of the process."""
+        end = now() + seconds
+        self.flush()
+        while self._pending and now() < end:
+            before = len(self._pending)
+            _, writable, _ = select.select((), (self._fd,), (), end - now())
+            self.flush()
+            if writable and len(self._pending) == before:
+                return  # a full disk is always writable
+
+    def _give(self, data: bytes) -> None:
+        done = 0
+        try:
+            while done < len(data):
+                done += self._send(memoryview(data)[done:])
+        except OSError as error:
+            if error.errno in _LATER:
+                self._pending += data[done:]
+                self.stalled()
+            else:
+                self._lose(data[done:].count(b"\n") or 1)
+
+    def _keep(self, line: bytes) -> None:
+        if len(self._pending) + len(line) > MAX_PENDING:
+            self._lose(line.count(b"\n") or 1)
+        else:
+            self._pending += line
+
+    def _lose(self, lines: int) -> None:
+        self.dropped += lines
+        self._untold += lines
+
+    def _send(self, data: memoryview) -> int:
+        raise NotImplementedError
+
+    def reopen(self) -> None:
+        """Open again what stands behind the name; when that fails, the old one goes on."""
+
+    def close(self) -> None:
+        """Release it; what still waits is lost."""
+
+
+class StreamSink(Sink):
+    """A standard stream of this process, on a duplicate of its descriptor.
+
+    The duplicate keeps lines out of whatever later gets number 1 or 2. O_NONBLOCK is never set on
+    what other processes share (a shell's terminal): pipes and terminals are opened anew through
+    /proc, sockets are sent to with MSG_DONTWAIT, and where neither works the descriptor is polled.
+    """
+
+    def __init__(self, name: str, fd: int) -> None:
+        super().__init__(name)
+        self._number = fd
+        self._socket: socket.socket | None = None
+        self._polled = False
+        self.reopen()
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether people read it at once."""
+        return self._fd >= 0 and os.isatty(self._fd)
+
+    def reopen(self) -> None:
+        self.close()
+        try:
+            self._fd = fcntl.fcntl(self._number, fcntl.F_DUPFD_CLOEXEC, 3)
+            mode = os.fstat(self._fd).st_mode
+            if stat.S_ISSOCK(mode):
+                self._socket = socket.socket(fileno=os.dup(self._fd))
+            elif stat.S_ISFIFO(mode) or os.isatty(self._fd):
+                self._open_anew()
+        except OSError:
+            pass  # a closed stream: every line is dropped and counted
+
+    def _open_anew(self) -> None:
+        try:
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            fresh = os.open(f"/proc/self/fd/{self._fd}", flags)
+        except OSError:
+            self._polled = True
+        else:
+            os.close(self._fd)
+            self._fd = fresh
+
+    def _send(self, data: memoryview) -> int:
+        if self._socket is not None:
+            return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if self._polled:
+            _, writable, _ = select.select((), (self._fd,), (), 0)
+            if not writable:
+                raise BlockingIOError(errno.EAGAIN, "not writable")
+            data = data[:_PIECE]
+        return os.write(self._fd, data)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+        self._polled = False
+
+
+class FileSink(Sink):
+    """A file that is appended to; raises OSError when it cannot be opened at first."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._path = path
+        self._fd = self._opened()
+
+    def _opened(self) -> int:
+        # O_NONBLOCK is for a path that turns out to be a FIFO; on a file it does nothing.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        return os.open(self._path, flags, 0o640)
+
+    def _send(self, data: memoryview) -> int:
+        return os.write(self._fd, data)
+
+    def reopen(self) -> None:
+        try:
+            fresh = self._opened()
+        except OSError:
+            self._lose(1)
+            return
+        self.close()
+        self._fd = fresh
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
