@@ -1,75 +1,54 @@
-"""One pool of workers of one kind: where calls are placed, workers counted and replaced.
+"""One pool of workers of one kind: where calls are placed, wait, are run again and are refused.
 
-How a process is started (launch.py, process.py), what one worker does (worker.py) and which call waits
-(waiting.py) are elsewhere.
+How many workers there are is crew.py's affair, what one does worker.py's, who waits how long waiting.py's.
 """
 
 from __future__ import annotations
 
-import os
-import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from zope.interface import implementer
 
+from twisted_rr.errors import (
+    ApplicationError,
+    Draining,
+    NoFreeWorker,
+    QueueFull,
+    TooLarge,
+    WorkerStartError,
+)
 from twisted_rr.interfaces import IWorkerPool
+from twisted_rr.log import logger
+from twisted_rr.pool.allocator import Allocator
+from twisted_rr.pool.cpus import default_workers
+from twisted_rr.pool.crew import Crew
+from twisted_rr.pool.health import PoolHealth
+from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
-from twisted_rr.pool.state import WorkerInfo
+from twisted_rr.pool.spec import launch_spec, resolve_identity, worker_env
+from twisted_rr.pool.state import WorkerInfo, WorkerState
+from twisted_rr.pool.supervisor import Supervisor
+from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
+from twisted_rr.pool.worker import Worker
+from twisted_rr.wire.call import Call
+from twisted_rr.wire.control import draining as draining_message
 
+__all__ = ["PoolHost", "StopSchedule", "WorkerPool"]
 
-@attrs.frozen(kw_only=True)
-class StopSchedule:
-    """When a worker that was told to stop is helped along: seconds after the stop frame.
-
-    :ivar term: SIGTERM to its process group.
-    :ivar kill: SIGKILL to its process group.
-    """
-
-    term: float = 1.0
-    kill: float = 3.0
-
-
-@attrs.frozen(kw_only=True)
-class PoolHost:
-    """What a pool is given besides its settings.
-
-    :ivar reactor: spawnProcess, addReader, callLater, and ``seconds()`` that is monotonic.
-    :ivar turn: the `twisted_rr.net.turn.Turn` of that reactor.
-    :ivar drain: the `IDrain`, None where nothing drains (tests, embedding).
-    :ivar environ: the server's own environment; workers get it filtered and extended (protocol.md 2.2).
-    :ivar version: becomes RR_VERSION.
-    :ivar rpc: the RPC address, becomes RR_RPC; None: not set.
-    :ivar relays: the shared `twisted_rr.pool.relay.RelayListener` of ``server.relay: unix://..|tcp://..``.
-    :ivar stop: when stopping workers are signalled.
-    :ivar random: numbers in [0, 1), for jitter.
-    :ivar pidfd_open: pid to pidfd; None or one that raises OSError: reaping is polled.
-    """
-
-    reactor: Any
-    turn: Any
-    environ: Mapping[str, str]
-    drain: Any = None
-    version: str = ""
-    rpc: str | None = None
-    relays: Any = None
-    stop: StopSchedule = StopSchedule()
-    random: Callable[[], float] = random.random
-    pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+BIAS: Final = 4  # calls by which a worker may lead whose relay is written in this turn anyway
+FULL: Final = 1 << 62
 
 
 @implementer(IWorkerPool)
 class WorkerPool(Service):
     """See `IWorkerPool`; ``pool.health`` is its `IHealth` (two contracts call something ``ready``).
 
-    ``WorkerPool(name, mode, settings, server, host, env={})``: *mode* becomes the workers' RR_MODE, *env*
-    is the plugin's own part of their environment. ``startService`` starts the workers; `ready` tells how
-    it went. ``stopService`` takes no more calls, stops every worker by the schedule of `PoolHost.stop`
-    and fires when all are reaped; what is then still open ends with WorkerDied. `finish` first waits for
-    open and waiting calls.
+    ``startService`` starts the workers; `ready` tells how it went. ``stopService`` takes no more calls,
+    stops every worker by the schedule of `PoolHost.stop` and fires when all are reaped; what is then still
+    open ends with WorkerDied. `finish` waits for open and waiting calls before that.
     """
 
     def __init__(
@@ -80,28 +59,452 @@ class WorkerPool(Service):
         server: ServerSettings,
         host: PoolHost,
         env: Mapping[str, str] | None = None,
-    ) -> None: ...
+    ) -> None:
+        """*mode* becomes the workers' RR_MODE, *env* is the plugin's own part of their environment.
 
-    def open(self, head: Any, body: bytes, more: bool, to: Any) -> Any: ...
+        Raises ConfigError: no command, no such user.
+        """
+        self.name = name
+        self.mux = False
+        self.settings = settings
+        self.health = PoolHealth(self)
+        self._host = host
+        self._server = server
+        self._mode = mode
+        self._env = dict(env or {})
+        self._log = logger("server")
+        self._seconds = host.reactor.seconds
+        self._identity = resolve_identity(server.user, server.group)
+        self.crew = Crew(self, host, settings, self._log)
+        self._takers: list[Worker] = []
+        self._waiting = Waiting(host.reactor, settings.allocate_timeout, self._expired)
+        self._lobby = Lobby(self._left)
+        self._collecting = Collecting(self._left, self._collected)
+        self._bodies: set[Call] = set()  # their bodies are being collected
+        self._known = False  # whether ``mux`` is known
+        self._ready: list[Deferred[None]] = []
+        self.start_error: WorkerStartError | None = None
+        self._finished: list[Deferred[None]] = []
+        self._supervisor = Supervisor(self, host, settings, self._log)
+        self._allocator = Allocator(self.crew, host.reactor, settings.dynamic_allocator)
+        self._unwatch: Any = None
 
-    def ready(self) -> Deferred[None]: ...
+    # ------------------------------------------------------------------ calls
 
-    def counts(self) -> tuple[int, int]:
-        """``(alive, total)``: workers that answered the handshake and live, and those wanted."""
+    def open(self, head: Any, body: bytes, more: bool, to: Any) -> Any:
+        """See `IWorkerPool.open`. The way of most calls is this method alone."""
+        best: Worker | None = None
+        if self.mux and not self._waiting:
+            least = FULL
+            for worker in self._takers:
+                end = worker.end
+                load = end.load
+                if load < end.limit and end.accepting:
+                    if worker.hot:
+                        load -= BIAS
+                    if load < least:
+                        least = load
+                        best = worker
+        if best is None:
+            return self._hold(head, body, more, to)
+        call = Call(head, to, best.end)
+        self._start_mux(call, best, body, more)
+        return call
 
-    def waiting(self) -> int:
-        """Calls that wait for a worker."""
+    def _start_mux(self, call: Call, worker: Worker, body: bytes, more: bool) -> None:
+        end = worker.end
+        call.end = end
+        call.more = more
+        call.worker = worker
+        call.since = worker.since = self._seconds()
+        try:
+            end.open(call, call.head.mux_context(end.codec), body, more)
+        except TooLarge as error:
+            self._fail_later(call, ApplicationError(str(error)))
+            return
+        worker.jobs += 1
+        if worker.jobs >= worker.limit:
+            self.crew.worn(worker)
 
-    def workers(self) -> Sequence[WorkerInfo]: ...
+    def _hold(self, head: Any, body: bytes, more: bool, to: Any) -> Call:
+        """No worker takes the call as it is: it waits, or collects its body first."""
+        call = Call(head, to, self._lobby)
+        call.more = more
+        if body:
+            call.queue.append(body)
+            call.queued = len(body)
+        if not self.running or self.crew.stopping:
+            self._fail_later(call, Draining())
+        elif self._known and not self.mux:
+            self._collect(call)
+        else:
+            self._enqueue(call)
+        return call
 
-    def reset(self) -> Deferred[None]: ...
+    def _collect(self, call: Call) -> None:
+        call.spool = call.head.spool()
+        call.end = self._collecting
+        self._bodies.add(call)
+        self._collecting.pump(call)
 
-    def grow(self, count: int) -> Deferred[None]: ...
+    def _collected(self, call: Call) -> None:
+        self._bodies.discard(call)
+        self._enqueue(call)
 
-    def shrink(self, count: int) -> Deferred[None]: ...
+    def _enqueue(self, call: Call) -> None:
+        """*call* is complete as far as it has to be: a worker takes it now, or it waits."""
+        call.end = self._lobby
+        if not self._waiting:
+            worker = self._free()
+            if worker is not None:
+                self._place(call, worker)
+                return
+        if self.full():
+            self._fail_later(call, QueueFull(self.settings.max_queue_size))
+            return
+        self._waiting.put(call)
+        # Its wakers: a worker that gets free (call_freed, worker_room), one that gets ready, and the timer.
+        self._allocator.shortage()
+        self.crew.maintain()
+
+    def _free(self, but: Worker | None = None) -> Worker | None:
+        """The worker with the fewest calls that takes one more; among equals the one that rested longest."""
+        best: Worker | None = None
+        for worker in self._takers:
+            end = worker.end
+            if worker is but or end.load >= end.limit or not end.accepting:
+                continue
+            if best is None or (end.load, worker.since) < (best.end.load, best.since):
+                best = worker
+        return best
+
+    def _place(self, call: Call, worker: Worker) -> None:
+        if self.mux:
+            self._start_mux(call, worker, self._queued(call), call.more)
+            return
+        if call.spool is None:  # it came before the kind of the workers was known, or was collected otherwise
+            self._collect(call)
+            return
+        end = worker.end
+        flags, context, body, length = call.spool.finish()
+        call.end = end
+        call.worker = worker
+        call.since = worker.since = self._seconds()
+        try:
+            end.start(call, flags, context, body, length)
+        except TooLarge as error:
+            call.spool.close()
+            self._fail_later(call, ApplicationError(str(error)))
+            return
+        worker.jobs += 1
+        if worker.jobs >= worker.limit:
+            self.crew.worn(worker)
+
+    def _queued(self, call: Call) -> bytes:
+        """The body that came while *call* waited, in one piece where it is one: so it can be run again."""
+        if call.full or not all(isinstance(piece, bytes) for piece in call.queue):
+            return b""
+        body = b"".join(piece for piece in call.queue if isinstance(piece, bytes))
+        call.drop()
+        return body
+
+    def _serve(self) -> None:
+        """Give waiting calls to workers as long as there are both."""
+        while self._waiting:
+            worker = self._free()
+            if worker is None:
+                return
+            call = self._waiting.take()
+            if call is None:
+                return
+            if call.worker is worker and (other := self._free(but=worker)) is not None:
+                worker = other  # it has refused this very call
+            self._place(call, worker)
+
+    def _fail_later(self, call: Call, error: Exception) -> None:
+        """No callback comes before ``open`` has returned."""
+        call.end = self._lobby
+        self._host.reactor.callLater(0, self._fail, call, error)
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        self._close_spool(call)
+        call.fail(error)
+
+    def _expired(self, call: Call) -> None:
+        self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
+        self._check_finished()
+
+    def _left(self, call: Call) -> None:
+        """*call* was given up while it waited or collected its body."""
+        self._waiting.discard(call)
+        self._bodies.discard(call)
+        self._close_spool(call)
+        self._check_finished()
+
+    def _close_spool(self, call: Call) -> None:
+        if call.spool is not None:
+            call.spool.close()
+
+    # ------------------------------------------------------------------ what workers tell (WorkerOwner)
+
+    def worker_ready(self, worker: Worker) -> None:
+        if self._known and worker.mux is not self.mux:
+            self._wrong_kind(worker)
+            return
+        if not self._known:
+            self._known = True
+            self.mux = worker.mux
+        self._takers.append(worker)
+        self.crew.ready(worker)
+        self._serve()
+        if self.settings.debug and not worker.jobs:
+            worker.replaced = True
+            worker.retire(WorkerState.STOPPED)  # nobody waits any more, and the next call gets fresh code
+
+    def _wrong_kind(self, worker: Worker) -> None:
+        kinds = ("one call", "many calls")
+        reason = (
+            f"it takes {kinds[worker.mux]} at a time and the others {kinds[self.mux]}: restart the server"
+        )
+        worker.error = WorkerStartError(worker.spec.command, reason)
+        worker.kill(reason)
+
+    def worker_left(self, worker: Worker) -> None:
+        if worker in self._takers:
+            self._takers.remove(worker)
+
+    def worker_gone(self, worker: Worker) -> None:
+        self.crew.gone(worker)
+        if self.crew.draining and worker.error is not None and not self.crew.counts()[0]:
+            # In a drain nothing is gained by another try: those who wait are told at once.
+            for call in self._waiting.take_all():
+                self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
+        self._check_finished()
+
+    def worker_room(self, worker: Worker) -> None:
+        self._serve()
+
+    def worker_retires(self, worker: Worker) -> None:
+        self.crew.replace(worker, WorkerState.INVALID, warm=False)
+
+    def worker_answered(self, worker: Worker) -> None:
+        self.crew.answered()
+
+    def call_freed(self, worker: Worker, call: Call) -> None:
+        if call.spool is not None and call.end is worker.end:
+            call.spool.close()
+        if worker.left:
+            if not worker.end.load:
+                worker.idle()
+        elif not worker.end.accepting and not worker.end.missed:
+            self.worker_retires(worker)
+        if self._waiting:
+            self._serve()
+        if self._finished:
+            self._check_finished()
+
+    def call_refused(self, worker: Worker, call: Call) -> bool:
+        if call.retried or (call.held is None and call.spool is None) or self.crew.stopping:
+            return False
+        call.retried = True
+        if call.held:
+            call.queue.appendleft(call.held)
+            call.queued += len(call.held)
+        call.end = self._lobby
+        other = self._free(but=worker)
+        if other is not None:
+            self._place(call, other)
+        else:
+            self._waiting.put_first(call)
+            self.crew.maintain()
+        return True
+
+    def call_lost(self, worker: Worker, call: Call) -> None:
+        if call.end is worker.end:
+            self._close_spool(call)
+
+    # ------------------------------------------------------------------ the crew's owner
+
+    def make_worker(self) -> Worker:
+        # Made anew each time, so that a reset finds a changed command, directory or environment file.
+        command = self.settings.command or self._server.command
+        env = worker_env(
+            self._host.environ, self._server, self._mode, self._host.version, self._host.rpc, self._env
+        )
+        spec = launch_spec(command, self._server, self._identity, env, self._host.pid)
+        worker = Worker(self, self._host, spec, self.settings.allocate_timeout, self._log)
+        worker.limit = self.crew.limit_for_new()
+        self.crew.workers.append(worker)
+        worker.start(self._server.relay, self._server.relay_pipes)
+        return worker
+
+    def demand(self) -> int:
+        return len(self._waiting)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return float(self._seconds())
+
+    def full(self) -> bool:
+        """The next call that has to wait would be refused."""
+        size = self.settings.max_queue_size
+        return bool(size) and not self.settings.debug and len(self._waiting) >= size
+
+    # ------------------------------------------------------------------ start and stop
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._known = False
+        self.start_error = None
+        count, reason = self._size()
+        if reason:
+            self._log.info(
+                "pool {pool}: {count} workers, because {reason}", pool=self.name, count=count, reason=reason
+            )
+        if self._host.drain is not None:
+            self._unwatch = self._host.drain.watch(self._drain_changed)
+        self._supervisor.start()
+        made = self.crew.begin(count, count or 1)
+        Deferred.fromCoroutine(self._start(made))
+
+    def _size(self) -> tuple[int, str]:
+        if self.settings.debug:
+            return 0, ""
+        if self.settings.num_workers:
+            return self.settings.num_workers, ""
+        return default_workers()
+
+    async def _start(self, made: list[Worker]) -> None:
+        """All answer, or none is left: the first that does not start ends the start."""
+        try:
+            await gatherResults([worker.when_ready() for worker in made], consumeErrors=True)
+        except Exception as failed:
+            await self._undo_start(getattr(failed, "subFailure", None))
+            return
+        self.crew.begun()
+        self._tell_ready()
+
+    async def _undo_start(self, failure: Any) -> None:
+        value = failure.value if failure is not None else None
+        await self.crew.kill()
+        self.crew.begun()
+        if isinstance(value, WorkerStartError):
+            self.start_error = value
+        else:
+            self.start_error = WorkerStartError(str(self.name), "the pool was stopped while it started")
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        waiters, self._ready = self._ready, []
+        for waiter in waiters:
+            if self.start_error is not None:
+                waiter.errback(self.start_error)
+            else:
+                waiter.callback(None)
+
+    def ready(self) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred()
+        if self.crew.starting or not self.running:
+            self._ready.append(waiter)
+        elif self.start_error is not None:
+            waiter.errback(self.start_error)
+        else:
+            waiter.callback(None)
+        return waiter
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        self._supervisor.stop()
+        self._allocator.stop()
+        for call in [*self._waiting.take_all(), *self._bodies]:
+            self._fail(call, Draining())
+        self._bodies.clear()
+        return self.crew.stop()
 
     def finish(self) -> Deferred[None]:
         """Fires when no call is open or waiting; the pool still takes calls meanwhile."""
+        waiter: Deferred[None] = Deferred()
+        self._finished.append(waiter)
+        self._check_finished()
+        return waiter
+
+    def _check_finished(self) -> None:
+        if not self._finished or self._waiting or self._bodies:
+            return
+        if any(worker.end is not None and worker.end.load for worker in self.crew.workers):
+            return
+        waiters, self._finished = self._finished, []
+        for waiter in waiters:
+            waiter.callback(None)
 
     def hurry(self) -> None:
         """SIGKILL to every worker now; ``stopService`` still fires only when all are reaped."""
+        for call in [*self._waiting.take_all(), *self._bodies]:
+            self._fail(call, Draining())
+        self._bodies.clear()
+        self.crew.kill()
+
+    def _drain_changed(self, state: str) -> None:
+        if not state.startswith("draining") or not self.mux:
+            return
+        message = draining_message(int(self._host.drain.remaining() * 1000))
+        self.crew.each_ready(lambda worker: self._tell_draining(worker, message))
+
+    def _tell_draining(self, worker: Worker, message: dict[str, Any]) -> None:
+        if "draining" in worker.end.settings.caps:
+            worker.end.control(message)
+
+    # ------------------------------------------------------------------ for operators
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        now = self._seconds()
+        return [worker.info(now) for worker in self.crew.workers if worker.pid]
+
+    def counts(self) -> tuple[int, int]:
+        """``(alive, total)``: workers that answered the handshake and live, and those wanted."""
+        return self.crew.counts()
+
+    def waiting(self) -> int:
+        """Calls that wait for a worker."""
+        return len(self._waiting)
+
+    def reset(self) -> Deferred[None]:
+        """Replace every worker, the new one first; fires when the old ones are reaped.
+
+        Fails with WorkerStartError when a new one does not start; those not yet replaced stay.
+        """
+        return Deferred.fromCoroutine(self._reset())
+
+    async def _reset(self) -> None:
+        crew = self.crew
+        old = [worker for worker in crew.workers if worker.ready]
+        going = [worker.when_gone() for worker in old]
+        for worker in old:
+            if worker.left:
+                continue
+            [new] = crew.spawn(1)
+            worker.replaced = True
+            try:
+                await new.when_ready()
+            except WorkerStartError:
+                crew.keep(worker)
+                raise
+            worker.retire(WorkerState.DESTROYED, self.settings.reset_timeout)
+        await gatherResults(going)
+
+    def grow(self, count: int) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._grow(count))
+
+    async def _grow(self, count: int) -> None:
+        await gatherResults([worker.when_ready() for worker in self.crew.grow(count)], consumeErrors=True)
+
+    def shrink(self, count: int) -> Deferred[None]:
+        gone = [worker.when_gone() for worker in self.crew.shrink(count)]
+        return Deferred.fromCoroutine(_all(gone)) if gone else succeed(None)
+
+
+async def _all(waits: list[Deferred[Any]]) -> None:
+    await gatherResults(waits)

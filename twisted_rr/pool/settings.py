@@ -11,6 +11,10 @@ import attrs
 
 from twisted_rr.config import key, kinds
 
+RLIMITS = (
+    r"(?i)(as|core|cpu|data|fsize|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack)"
+)
+
 
 @attrs.frozen(kw_only=True)
 class SupervisorSettings:
@@ -21,7 +25,7 @@ class SupervisorSettings:
     idle_ttl: float = key(kinds.duration(), default=0.0, doc="a worker unused for so long is replaced")
     exec_ttl: float = key(kinds.duration(), default=0.0, doc="a call that takes longer is cut (504)")
     max_worker_memory: int = key(
-        kinds.integer(min=0), default=0, doc="a worker above so many MiB is replaced after its calls"
+        kinds.size_mb(), default=0, doc="a worker above this (bytes here, MiB as a bare number) is replaced"
     )
 
 
@@ -71,7 +75,7 @@ class OnInitSettings:
 
     command: tuple[str, ...] = key(kinds.command(), required=True, doc="what to run")
     exec_timeout: float = key(kinds.duration(), default=60.0, doc="killed after this")
-    env: Mapping[str, str] = key(kinds.map_of(kinds.string()), factory=dict, doc="its environment")
+    env: Mapping[str, str] = key(kinds.environment(), factory=dict, doc="its environment")
     user: str = key(kinds.string(), default="", doc="its user")
     exit_on_error: bool = key(kinds.boolean(), default=False, doc="a failure fails the start")
 
@@ -84,9 +88,9 @@ class ServerSettings:
     user: str = key(kinds.string(), default="", doc="run workers as this user (name or number)")
     group: str = key(kinds.string(), default="", doc="and this group; the user's own when absent")
     env: Mapping[str, str] = key(
-        kinds.map_of(kinds.string()), factory=dict, doc="added to the workers' environment, names upper-cased"
+        kinds.environment(), factory=dict, doc="added to the workers' environment, names upper-cased"
     )
-    relay: str = key(kinds.string(), default="pipes", doc="pipes, unix://path or tcp://host:port")
+    relay: str = key(kinds.address("pipes"), default="pipes", doc="pipes, unix://path or tcp://host:port")
     relay_pipes: bool = key(
         kinds.boolean(), default=False, doc="two real pipes, for workers that open /dev/stdin by path"
     )
@@ -102,7 +106,9 @@ class ServerSettings:
         kinds.list_of(kinds.integer(min=0)), default=(), doc="CPUs the workers may run on"
     )
     rlimits: Mapping[str, int] = key(
-        kinds.map_of(kinds.integer(min=-1)), factory=dict, doc="such as {nofile: 4096}; -1: no limit"
+        kinds.map_of(kinds.integer(min=-1), names=RLIMITS),
+        factory=dict,
+        doc="such as {nofile: 4096}; -1: no limit",
     )
     on_init: OnInitSettings | None = key(
         kinds.section(OnInitSettings), default=None, doc="a command that runs once before the pools start"

@@ -73,7 +73,7 @@ class FakeProcess:
         if ended:
             self.protocol.processEnded(reason)
 
-    def closeChildFD(self, fd: int) -> None:
+    def closeChildFD(self, fd: int) -> None:  # noqa: N802
         self.closed.append(fd)
 
     def loseConnection(self) -> None:
@@ -107,7 +107,7 @@ class FakeReactor(Clock):
         executable: Any,
         args: Sequence[Any] = (),
         env: Mapping[Any, Any] | None = None,
-        childFDs: Mapping[int, Any] | None = None,
+        childFDs: Mapping[int, Any] | None = None,  # noqa: N803
     ) -> FakeProcess:
         if self.spawn_error is not None:
             error, self.spawn_error = self.spawn_error, None
@@ -142,8 +142,8 @@ class FakeReactor(Clock):
         if writer in self.writers:
             self.writers.remove(writer)
 
-    def getReaders(self) -> list[Any]:
+    def getReaders(self) -> list[Any]:  # noqa: N802
         return list(self.readers)
 
-    def getWriters(self) -> list[Any]:
+    def getWriters(self) -> list[Any]:  # noqa: N802
         return list(self.writers)

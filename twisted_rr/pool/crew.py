@@ -1,0 +1,325 @@
+"""The workers of one pool as a body: how many there are, who is started for whom, how all of them stop.
+
+Which worker gets a call is the pool's affair; the crew tells it who takes calls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+from twisted_rr.errors import WorkerStartError
+from twisted_rr.pool.host import PoolHost
+from twisted_rr.pool.limits import EXACT, Backoff, jobs_limit
+from twisted_rr.pool.settings import PoolSettings
+from twisted_rr.pool.state import WorkerState
+from twisted_rr.pool.worker import NEVER, Worker
+
+MOST = 2048
+WARM = 2  # times its limit that a worker serves while its replacement is not up
+
+
+class CrewOwner(Protocol):
+    """The pool, as its crew sees it."""
+
+    def make_worker(self) -> Worker:
+        """A new worker, started."""
+
+    def demand(self) -> int:
+        """Calls that wait for a worker."""
+
+
+class Crew:
+    """``workers`` are all that have not been reaped, oldest first.
+
+    A worker that is to go by plan (its jobs, its age, a reset) is first marked ``replaced`` and another
+    started; it goes on taking calls until some new worker is ready, then it retires. So the number of
+    workers that take calls does not fall below the wanted one.
+    """
+
+    def __init__(self, owner: CrewOwner, host: PoolHost, settings: PoolSettings, log: Any) -> None:
+        self.workers: list[Worker] = []
+        self.wanted = 0
+        self.extra = 0
+        self.stopping = False
+        self.starting = False
+        self.impossible_since: float | None = None
+        self.last_error: WorkerStartError | None = None
+        self.backoff = Backoff(host.random)
+        self._owner = owner
+        self._host = host
+        self._settings = settings
+        self._log = log
+        self._outgoing: deque[tuple[Worker, WorkerState, float | None]] = deque()
+        self._timer: Any = None
+        self._all_gone: list[Deferred[None]] = []
+        self._spawning = False
+
+    # ------------------------------------------------------------------ counting
+
+    def counts(self) -> tuple[int, int]:
+        """``(alive, wanted)``: those that answered the handshake and live, and how many there should be."""
+        return sum(worker.end is not None for worker in self.workers), self.target()
+
+    def target(self) -> int:
+        return self._owner.demand() if self._settings.debug else self.wanted + self.extra
+
+    def missing(self) -> int:
+        """How many are to be started."""
+        return self.target() - sum(not worker.replaced and not worker.left for worker in self.workers)
+
+    @property
+    def scheduled(self) -> bool:
+        """A worker is starting, or a start is scheduled."""
+        return self._timer is not None or any(
+            worker.end is None and not worker.left for worker in self.workers
+        )
+
+    @property
+    def draining(self) -> bool:
+        drain = self._host.drain
+        return self.stopping or (drain is not None and bool(drain.draining))
+
+    # ------------------------------------------------------------------ starting
+
+    def begin(self, wanted: int, first: int) -> list[Worker]:
+        """Start *first* workers of *wanted*; until `begun` none is replaced."""
+        self.stopping = False
+        self.starting = True
+        self.wanted = wanted
+        self.extra = 0
+        self.last_error = None
+        self.impossible_since = None
+        self.backoff.succeeded()
+        return self.spawn(first)
+
+    def begun(self) -> None:
+        """The start is over, well or not."""
+        self.starting = False
+        self.maintain()
+
+    def maintain(self) -> None:
+        """Start what is missing: at once, or one by one with pauses while workers die before an answer.
+
+        The waker of every call that waits for a worker that does not exist yet.
+        """
+        if self.stopping or self.starting:
+            return
+        if self._spawning:  # a process that was made just now has ended already
+            self._host.reactor.callLater(0, self.maintain)
+            return
+        missing = self.missing()
+        if missing <= 0 or (self.draining and not self._owner.demand()):
+            return
+        if self.backoff.failures:
+            self._later()
+        else:
+            self.spawn(missing)
+
+    def spawn(self, count: int) -> list[Worker]:
+        """Start *count* workers now."""
+        # A worker may be gone before its making returned; it is counted afterwards, once.
+        self._spawning = True
+        try:
+            made = [self._owner.make_worker() for _ in range(count)]
+        finally:
+            self._spawning = False
+        return made
+
+    def _later(self) -> None:
+        if self._timer is None:
+            self._timer = self._host.reactor.callLater(self.backoff.pause(), self._one)
+
+    def _one(self) -> None:
+        self._timer = None
+        if not self.stopping and self.missing() > 0 and (not self.draining or self._owner.demand()):
+            self.spawn(1)
+
+    def limit_for_new(self) -> int:
+        """How many calls a new worker gets, by chance where RoadRunner's jitter has room."""
+        if self._settings.debug:
+            return 1
+        return jobs_limit(self._settings.max_jobs, self._host.random) or NEVER
+
+    # ------------------------------------------------------------------ what workers tell
+
+    def ready(self, worker: Worker) -> None:
+        """*worker* answered the handshake: one that waited for its replacement may go."""
+        self.impossible_since = None
+        if self._outgoing and not self.starting:
+            old, state, limit = self._outgoing.popleft()
+            old.retire(state, limit)
+        if self.backoff.failures:
+            self.maintain()
+
+    def answered(self) -> None:
+        """Some worker gave its first answer."""
+        if self.backoff.failures:
+            self.backoff.succeeded()
+            self._cancel_timer()
+            self.maintain()
+
+    def gone(self, worker: Worker) -> None:
+        """*worker* has been reaped."""
+        self.workers.remove(worker)
+        self._forget(worker)
+        if worker.error is not None:
+            self.last_error = worker.error
+        if not self.stopping and not self.starting:
+            self._count_failure(worker)
+            self.maintain()
+        if not self.workers:
+            waiters, self._all_gone = self._all_gone, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    def _count_failure(self, worker: Worker) -> None:
+        if worker.answered or worker.planned:
+            return
+        self.backoff.failed()
+        if not worker.unreachable:
+            self.impossible_since = None  # its program runs, so a start is possible
+        elif self.impossible_since is None:
+            self.impossible_since = self._host.reactor.seconds()
+        if worker.error is not None:
+            self._tell(worker.error)
+
+    def _tell(self, error: WorkerStartError) -> None:
+        """The last lines of standard error went to the log as they came; the reason is one line more."""
+        self._log.error(
+            "{error}; try {failures}, the next in about {pause:.1f} s",
+            error=str(error),
+            failures=self.backoff.failures,
+            pause=self.backoff.pause(),
+        )
+
+    # ------------------------------------------------------------------ replacing
+
+    def replace(
+        self, worker: Worker, state: WorkerState, warm: bool = True, limit: float | None = None
+    ) -> bool:
+        """Start another for *worker*, which retires: at once, or when the other is ready (*warm*).
+
+        Nothing while draining: no worker is recycled then. True when *worker* will go.
+        """
+        if worker.left:
+            return True
+        if self.draining and warm:
+            return False
+        if not worker.replaced:
+            worker.replaced = True
+            if warm:
+                worker.state = state
+                self._outgoing.append((worker, state, limit))
+        if not warm:
+            self._forget(worker)
+            worker.retire(state, limit)
+        self.maintain()
+        return True
+
+    def keep(self, worker: Worker) -> None:
+        """*worker* was to be replaced and no other came: it stays."""
+        if not worker.left:
+            self._forget(worker)
+            worker.replaced = False
+            worker.state = WorkerState.READY
+
+    def worn(self, worker: Worker) -> None:
+        """*worker* has got as many calls as its limit says."""
+        if self._settings.debug or self._settings.max_jobs < EXACT or worker.replaced:
+            self._wear_out(worker)
+        elif self.replace(worker, WorkerState.MAX_JOBS):
+            worker.limit *= WARM
+        else:
+            worker.limit = NEVER
+
+    def _wear_out(self, worker: Worker) -> None:
+        """Its limit is exact, or no replacement came while it served as many calls again."""
+        worker.limit = NEVER
+        if not self.draining or self._settings.debug:
+            self.replace(worker, WorkerState.MAX_JOBS, warm=False)
+
+    def _forget(self, worker: Worker) -> None:
+        for entry in list(self._outgoing):
+            if entry[0] is worker:
+                self._outgoing.remove(entry)
+
+    def grow(self, count: int) -> list[Worker]:
+        """*count* more, started at once."""
+        count = min(count, MOST - self.wanted)
+        self.wanted += count
+        return self.spawn(max(0, count))
+
+    def shrink(self, count: int) -> list[Worker]:
+        """The *count* with the fewest calls retire, at the latest after destroy_timeout; the last one stays."""
+        count = min(count, self.wanted - 1)
+        self.wanted -= max(0, count)
+        return self._dismiss(count)
+
+    def _dismiss(self, count: int) -> list[Worker]:
+        staying = [worker for worker in self.workers if not worker.replaced and not worker.left]
+        staying.sort(key=lambda worker: (worker.end is not None, worker.end.load if worker.end else 0))
+        for worker in staying[: max(0, count)]:
+            worker.replaced = True
+            worker.retire(WorkerState.DESTROYED, self._settings.destroy_timeout)
+        return staying[: max(0, count)]
+
+    def add_extra(self, count: int) -> None:
+        """The allocator wants *count* more for a while; negative: as many less."""
+        self.extra = max(0, self.extra + count)
+        if count < 0:
+            self._dismiss(-self.missing())
+        else:
+            self.maintain()
+
+    # ------------------------------------------------------------------ stopping
+
+    def stop(self) -> Deferred[None]:
+        """Stop all by the schedule; fires when all are reaped."""
+        self._end()
+        for worker in list(self.workers):
+            worker.stop()
+        return self.when_empty()
+
+    def kill(self) -> Deferred[None]:
+        """SIGKILL to all; fires when all are reaped."""
+        self._end()
+        for worker in list(self.workers):
+            worker.kill("the pool stops at once")
+        return self.when_empty()
+
+    def demand(self) -> int:
+        """Calls that wait for a worker."""
+        return self._owner.demand()
+
+    @property
+    def outgoing(self) -> int:
+        """Workers that wait for their replacement to be ready."""
+        return len(self._outgoing)
+
+    def _end(self) -> None:
+        self.stopping = True
+        self._cancel_timer()
+        self._outgoing.clear()
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires when no process is left."""
+        if not self.workers:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._all_gone.append(waiter)
+        return waiter
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def each_ready(self, action: Callable[[Worker], object]) -> None:
+        """Do *action* for every worker that takes calls."""
+        for worker in list(self.workers):
+            if worker.ready:
+                action(worker)

@@ -1,0 +1,56 @@
+"""What a pool is given besides its settings: the outside world, as arguments."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class StopSchedule:
+    """When a worker that was told to stop is helped along: seconds after the stop frame.
+
+    :ivar term: SIGTERM to its process group.
+    :ivar kill: SIGKILL to its process group.
+    """
+
+    term: float = 1.0
+    kill: float = 3.0
+
+
+@attrs.frozen(kw_only=True)
+class PoolHost:
+    """What a pool is given besides its settings.
+
+    :ivar reactor: spawnProcess, addReader, callLater, and ``seconds()`` that is monotonic.
+    :ivar turn: the `twisted_rr.net.turn.Turn` of that reactor.
+    :ivar drain: the `IDrain`, None where nothing drains (tests, embedding).
+    :ivar environ: the server's own environment; workers get it filtered and extended (protocol.md 2.2).
+    :ivar version: becomes RR_VERSION.
+    :ivar rpc: the RPC address, becomes RR_RPC; None: not set.
+    :ivar relays: the shared `twisted_rr.pool.relay.RelayListener` of ``server.relay: unix://..|tcp://..``.
+    :ivar stop: when stopping workers are signalled.
+    :ivar random: numbers in [0, 1), for jitter.
+    :ivar pid: the server's own.
+    :ivar pidfd_open: pid to pidfd; None or one that raises OSError: reaping is polled.
+    :ivar killpg: signals a process group.
+    :ivar make_ends: makes a `twisted_rr.pool.relay.RelayEnds`; None: as ``server.relay`` says.
+    """
+
+    reactor: Any
+    turn: Any
+    environ: Mapping[str, str]
+    drain: Any = None
+    version: str = ""
+    rpc: str | None = None
+    relays: Any = None
+    stop: StopSchedule = StopSchedule()
+    random: Callable[[], float] = random.random
+    pid: int = attrs.field(factory=os.getpid)
+    pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+    killpg: Callable[[int, int], None] = os.killpg
+    make_ends: Callable[[], Any] | None = None

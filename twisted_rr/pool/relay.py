@@ -1,0 +1,303 @@
+"""How a worker comes by its relay: a socket pair or two pipes on its fd 0 and 1, or a listener it connects to.
+
+What is said over it is `twisted_rr.pool.worker`'s subject; reading and writing are net/'s.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted_rr.errors import FrameError, ListenError
+from twisted_rr.net.descriptor import RelayDescriptor, relay_pair, widen
+from twisted_rr.pool.handshake import Answer, Handshake
+
+
+class RelayEnds(Protocol):
+    """Both ends of a relay between its making and the worker's start."""
+
+    stdin: int
+    stdout: int
+
+    def attach(self, reactor: Any, turn: Any, owner: Any) -> Any:
+        """The server's end on the reactor, None when the worker has yet to connect."""
+
+    def close(self) -> None:
+        """The worker has its ends, or will never have them: close ours of those."""
+
+
+class SocketPair:
+    """``server.relay: pipes``, the default: one AF_UNIX pair is both fd 0 and fd 1 of the worker."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = relay_pair()
+        self.stdin = self.stdout = self._theirs.fileno()
+        self._attached = False
+
+    def attach(self, reactor: Any, turn: Any, owner: Any) -> RelayDescriptor:
+        self._attached = True
+        return RelayDescriptor(self._ours, reactor, turn, owner)
+
+    def close(self) -> None:
+        self._theirs.close()
+        if not self._attached:
+            self._ours.close()
+
+
+class TwoPipes:
+    """``server.relay_pipes: true``: for workers that open /dev/stdin by path, which a socket does not allow."""
+
+    def __init__(self) -> None:
+        self.stdin, self._write = os.pipe()
+        self._read, self.stdout = os.pipe()
+        self._attached = False
+
+    def attach(self, reactor: Any, turn: Any, owner: Any) -> RelayDescriptor:
+        self._attached = True
+        return RelayDescriptor.from_pipes(self._read, self._write, reactor, turn, owner)
+
+    def close(self) -> None:
+        os.close(self.stdin)
+        os.close(self.stdout)
+        if not self._attached:
+            os.close(self._read)
+            os.close(self._write)
+
+
+class NoPipes:
+    """``server.relay: unix://..`` or ``tcp://..``: the worker's fd 0 and 1 lead nowhere, it will connect."""
+
+    def __init__(self) -> None:
+        self.stdin = self.stdout = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def attach(self, reactor: Any, turn: Any, owner: Any) -> None:
+        return None
+
+    def close(self) -> None:
+        os.close(self.stdin)
+
+
+class RelayListener:
+    """The one listener of ``server.relay: unix://path`` or ``tcp://host:port``, shared by all pools.
+
+    A connection is matched to a worker by the pid it tells, which must be that of the process we started.
+    Each has its own time limit; one that is wrong is dropped with a line and disturbs no other.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        reactor: Any,
+        log: Any,
+        timeout: float = 60.0,
+        owner: tuple[int, int] | None = None,
+        pid: int | None = None,
+    ) -> None:
+        """*owner*: uid and gid that workers run as, when a unix socket must be theirs too."""
+        self.address = address
+        self._reactor = reactor
+        self._log = log
+        self._timeout = timeout
+        self._owner = owner
+        self._pid = os.getpid() if pid is None else pid
+        self._socket: socket.socket | None = None
+        self._path = ""
+        self._expected: dict[int, Callable[[socket.socket, Answer, bytes], None]] = {}
+        self._introductions: set[Introduction] = set()
+
+    def start(self) -> None:
+        """Bind and listen. Idempotent. Raises ListenError."""
+        if self._socket is not None:
+            return
+        try:
+            self._socket = self._listen()
+        except (OSError, ValueError) as error:
+            raise ListenError(self.address, getattr(error, "strerror", None) or str(error)) from error
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Close the listener and whoever has not introduced itself. Idempotent."""
+        if self._socket is None:
+            return
+        self._reactor.removeReader(self)
+        self._socket.close()
+        self._socket = None
+        if self._path:
+            _unlink_socket(self._path)
+        for introduction in list(self._introductions):
+            introduction.drop("the server stops")
+
+    def expect(self, pid: int, taker: Callable[[socket.socket, Answer, bytes], None]) -> None:
+        """Give the connection that introduces itself as *pid* to *taker*, with what it said and wrote behind it."""
+        self._expected[pid] = taker
+
+    def forget(self, pid: int) -> None:
+        """Process *pid* has ended, or has its relay."""
+        self._expected.pop(pid, None)
+
+    @property
+    def bound(self) -> Any:
+        """The address in force: for tcp with port 0 the real one."""
+        return None if self._socket is None else self._socket.getsockname()
+
+    # ------------------------------------------------------------------ accepting
+
+    def _listen(self) -> socket.socket:
+        scheme, _, rest = self.address.partition("://")
+        if scheme == "unix" and rest:
+            return self._listen_unix(rest)
+        host, _, port = rest.rpartition(":")
+        if scheme != "tcp" or not port.isdigit():
+            raise ValueError("expected unix://path or tcp://host:port")
+        return _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, (host.strip("[]"), int(port)))
+
+    def _listen_unix(self, path: str) -> socket.socket:
+        _unlink_socket(path)  # as RoadRunner does: a killed server leaves it behind
+        old = os.umask(0o177)
+        try:
+            sock = _bound(socket.AF_UNIX, path)
+        finally:
+            os.umask(old)
+        self._path = path
+        if self._owner is not None:
+            os.chown(path, *self._owner)
+        return sock
+
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "relay"
+
+    def connectionLost(self, reason: object) -> None:
+        self.stop()
+
+    def doRead(self) -> None:
+        for _ in range(64):
+            if self._socket is None:
+                return
+            try:
+                connection, _address = self._socket.accept()
+            except OSError:
+                return  # nothing left, or no fd left: those waiting are seen again at the next poll
+            self._greet(connection)
+
+    def _greet(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        widen(connection)
+        introduction = Introduction(connection, self._reactor, self._timeout, self)
+        self._introductions.add(introduction)
+        introduction.start(self._pid)
+
+    # ------------------------------------------------------------------ called by an Introduction
+
+    def introduced(self, introduction: Introduction, answer: Answer, rest: bytes) -> None:
+        taker = self._expected.pop(answer.pid, None)
+        if taker is None:
+            introduction.drop(f"no worker of ours waits for a relay as pid {answer.pid}")
+            return
+        self._introductions.discard(introduction)
+        taker(introduction.release(), answer, rest)
+
+    def dropped(self, introduction: Introduction, reason: str) -> None:
+        self._introductions.discard(introduction)
+        self._log.warn(
+            "relay {address}: a connection was dropped: {reason}", address=self.address, reason=reason
+        )
+
+
+class Introduction:
+    """One accepted connection until it has told its pid."""
+
+    def __init__(
+        self, connection: socket.socket, reactor: Any, timeout: float, listener: RelayListener
+    ) -> None:
+        self._socket = connection
+        self._reactor = reactor
+        self._listener = listener
+        self._timer: Any = reactor.callLater(timeout, self.drop, "it did not tell its pid in time")
+        self._handshake: Handshake | None = None
+        self._done = False
+
+    def start(self, pid: int) -> None:
+        self._handshake = Handshake(pid)
+        self._reactor.addReader(self)
+        try:
+            self._socket.send(self._handshake.request)  # far less than a socket's buffer
+        except OSError as error:
+            self.drop(str(error))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "relay"
+
+    def connectionLost(self, reason: object) -> None:
+        self.drop("it was closed")
+
+    def doRead(self) -> None:
+        assert self._handshake is not None
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.drop(str(error))
+            return
+        if not data:
+            self.drop("it was closed before it told its pid")
+            return
+        try:
+            answer = self._handshake.feed(data)
+        except FrameError as error:
+            self.drop(str(error))
+            return
+        if answer is not None:
+            self._listener.introduced(self, answer, self._handshake.rest())
+
+    def release(self) -> socket.socket:
+        """Take the socket off the reactor; it is the caller's now."""
+        self._end()
+        return self._socket
+
+    def drop(self, reason: str) -> None:
+        if self._done:
+            return
+        self._end()
+        self._socket.close()
+        self._listener.dropped(self, reason)
+
+    def _end(self) -> None:
+        self._done = True
+        if self._timer.active():
+            self._timer.cancel()
+        self._reactor.removeReader(self)
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(1024)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _unlink_socket(path: str) -> None:
+    """Remove a socket, and nothing but a socket."""
+    import stat
+
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass

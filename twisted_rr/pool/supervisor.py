@@ -1,0 +1,141 @@
+"""What is looked at while a pool runs: heartbeats, calls that take too long, and workers past their limits.
+
+Each finding is acted on by the crew or the worker; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted_rr.errors import ExecTimeout
+from twisted_rr.pool.host import PoolHost
+from twisted_rr.pool.settings import PoolSettings, SupervisorSettings
+from twisted_rr.pool.state import WorkerState
+from twisted_rr.pool.usage import usage
+from twisted_rr.pool.worker import Worker
+from twisted_rr.wire.call import Call
+
+if TYPE_CHECKING:
+    from twisted_rr.pool.pool import WorkerPool
+
+TICK = 1.0
+CANCEL = 10.0  # seconds a mux worker may take to end a cancelled call (mux.md 5)
+AT_ONCE = 4  # at most a fourth of the workers is replaced by one look
+
+
+class Supervisor:
+    """Looks once a second, and oftener where exec_ttl is short."""
+
+    def __init__(self, pool: WorkerPool, host: PoolHost, settings: PoolSettings, log: Any) -> None:
+        self._pool = pool
+        self._clock = host.reactor
+        self._limits = settings.supervisor or SupervisorSettings()
+        self._supervised = settings.supervisor is not None
+        self._stream_timeout = settings.stream_timeout
+        self._log = log
+        self._timer: Any = None
+        self._next_look = 0.0
+        self._tick = TICK
+        if self._limits.exec_ttl:
+            self._tick = max(0.02, min(TICK, self._limits.exec_ttl / 4))
+
+    def start(self) -> None:
+        self._next_look = self._clock.seconds() + self._limits.watch_tick
+        self._timer = self._clock.callLater(self._tick, self._run)
+
+    def stop(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _run(self) -> None:
+        self._timer = self._clock.callLater(self._tick, self._run)
+        now = self._clock.seconds()
+        for worker in list(self._pool.crew.workers):
+            worker.tick(now)
+            if worker.end is not None and worker.end.load:
+                self._check_calls(worker, now)
+        if self._supervised and now >= self._next_look:
+            self._next_look = now + self._limits.watch_tick
+            self._look(now)
+
+    # ------------------------------------------------------------------ calls
+
+    def _check_calls(self, worker: Worker, now: float) -> None:
+        calls = worker.open_calls()
+        cancelled = [call for call in calls if call.cancelled]
+        if cancelled or worker.overdue:
+            self._check_cancelled(worker, cancelled, len(calls), now)
+        if self._limits.exec_ttl:
+            for call in calls:
+                if not call.ended and not call.cancelled and self._late(worker, call, now):
+                    self._cut(worker, call, now)
+
+    def _late(self, worker: Worker, call: Call, now: float) -> bool:
+        """The limit is for the answer's beginning; for one-call workers also for each pause within it."""
+        if call.paused:
+            return False  # the client is slow, not the worker
+        if call.answered:
+            if worker.mux:
+                return False
+            if worker.received != worker.seen:
+                worker.seen = worker.received
+                call.since = now
+        return now - call.since >= self._limits.exec_ttl
+
+    def _cut(self, worker: Worker, call: Call, now: float) -> None:
+        self._log.error(
+            "call {call} is cut after {age:.1f} s on worker {pid} (supervisor.exec_ttl)",
+            call=call.head.describe(),
+            age=now - call.since,
+            pid=worker.pid,
+        )
+        call.fail(ExecTimeout(self._limits.exec_ttl))
+        if worker.mux:
+            worker.end.cancel(call, "deadline")  # if it does not obey, it is replaced
+        else:
+            worker.kill("exec_ttl")
+
+    def _check_cancelled(self, worker: Worker, cancelled: list[Call], total: int, now: float) -> None:
+        worker.overdue = {id(call): worker.overdue.get(id(call), now) for call in cancelled}
+        limit = CANCEL if worker.mux else self._stream_timeout
+        if not any(now - since >= limit for since in worker.overdue.values()):
+            return
+        if not worker.mux:
+            if worker.end.started:
+                worker.kill("it goes on with a stream whose client left (stream_timeout)")
+        elif not worker.left:
+            self._log.warn("worker {pid} does not end cancelled calls, it is replaced", pid=worker.pid)
+            self._pool.crew.replace(worker, WorkerState.INVALID, warm=False)
+        elif len(cancelled) == total:
+            worker.stop()  # nothing else is left
+
+    # ------------------------------------------------------------------ workers
+
+    def _look(self, now: float) -> None:
+        crew = self._pool.crew
+        room = max(1, crew.target() // AT_ONCE) - crew.outgoing
+        for worker in list(crew.workers):
+            if room <= 0:
+                return
+            if not worker.ready or worker.replaced:
+                continue
+            state = self._past(worker, now)
+            if state is not None and crew.replace(worker, state):
+                room -= 1
+
+    def _past(self, worker: Worker, now: float) -> WorkerState | None:
+        """The first limit that *worker* has passed, in RoadRunner's order."""
+        limits = self._limits
+        if limits.ttl and now - worker.born >= limits.ttl:
+            return WorkerState.TTL
+        if limits.max_worker_memory:
+            memory = usage(worker.pid, worker.told_pid, 1.0)[0]
+            if memory >= limits.max_worker_memory:
+                self._log.info(
+                    "worker {pid} uses {memory} bytes, it is replaced", pid=worker.pid, memory=memory
+                )
+                return WorkerState.MAX_MEMORY
+        if limits.idle_ttl and worker.jobs and not worker.end.load and now - worker.since >= limits.idle_ttl:
+            return WorkerState.IDLE_TTL
+        return None

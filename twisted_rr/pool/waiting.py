@@ -1,0 +1,146 @@
+"""The calls that wait for a worker: first come, first served, so many at most, so long at most.
+
+Which worker a call gets is the pool's affair, and so is a body that is still being collected.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from twisted_rr.errors import ApplicationError, Cancelled
+
+
+class Waiting:
+    """A queue of calls. ``expired(call)`` is called for each that waited *limit* seconds; it has left by then.
+
+    Calls that come back from a worker go before all others (`put_first`): they have waited once.
+    """
+
+    __slots__ = ("_clock", "_expired", "_first", "_limit", "_others", "_timer")
+
+    def __init__(self, clock: Any, limit: float, expired: Callable[[Any], None]) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._expired = expired
+        # Each is ordered by deadline, because every call waits equally long.
+        self._first: OrderedDict[Any, float] = OrderedDict()
+        self._others: OrderedDict[Any, float] = OrderedDict()
+        self._timer: Any = None
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._others)
+
+    def __contains__(self, call: Any) -> bool:
+        return call in self._first or call in self._others
+
+    def put(self, call: Any) -> None:
+        """*call* is the last one."""
+        self._put(self._others, call)
+
+    def put_first(self, call: Any) -> None:
+        """*call* was with a worker that could not run it."""
+        self._put(self._first, call)
+
+    def _put(self, queue: OrderedDict[Any, float], call: Any) -> None:
+        queue[call] = self._clock.seconds() + self._limit
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._limit, self._expire)
+
+    def take(self) -> Any | None:
+        """The call that waited longest; None when there is none."""
+        queue = self._first or self._others
+        if not queue:
+            return None
+        call, _ = queue.popitem(last=False)
+        if not self:
+            self._rest()
+        return call
+
+    def discard(self, call: Any) -> bool:
+        """*call* was given up; True when it was here."""
+        found = self._others.pop(call, None) is not None or self._first.pop(call, None) is not None
+        if found and not self:
+            self._rest()
+        return found
+
+    def take_all(self) -> list[Any]:
+        """Everything, in order; the queue is empty then."""
+        calls = [*self._first, *self._others]
+        self._first.clear()
+        self._others.clear()
+        self._rest()
+        return calls
+
+    def oldest(self) -> float:
+        """Seconds that the first one has waited; 0 when none waits."""
+        deadlines = [next(iter(queue.values())) for queue in (self._first, self._others) if queue]
+        return self._limit - (min(deadlines) - self._clock.seconds()) if deadlines else 0.0
+
+    def _rest(self) -> None:
+        """No timer while nothing waits: it would keep an idle reactor awake."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        late = []
+        for queue in (self._first, self._others):
+            while queue and next(iter(queue.values())) <= now:
+                late.append(queue.popitem(last=False)[0])
+        deadlines = [next(iter(queue.values())) for queue in (self._first, self._others) if queue]
+        if deadlines:
+            self._timer = self._clock.callLater(max(0.0, min(deadlines) - now), self._expire)
+        for call in late:
+            self._expired(call)
+
+
+class Lobby:
+    """The place of a call that waits for a worker: its body stays queued in the call, with back-pressure.
+
+    ``left(call)`` is called when it is cancelled here. Its waker is the pool, which opens it at a worker's end.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, left: Callable[[Any], None]) -> None:
+        self._left = left
+
+    def pump(self, call: Any) -> None:
+        """Nothing is sent before a worker is there."""
+
+    def resume(self, call: Any) -> None:
+        """There is no answer yet."""
+
+    def cancel(self, call: Any, reason: str) -> None:
+        call.cancelled = True
+        self._left(call)
+        call.fail(Cancelled(reason))
+
+
+class Collecting(Lobby):
+    """The place of a call for a one-call worker while its body comes: it is spooled, never held up.
+
+    ``complete(call)`` is called once the body is there.
+    """
+
+    __slots__ = ("_complete",)
+
+    def __init__(self, left: Callable[[Any], None], complete: Callable[[Any], None]) -> None:
+        super().__init__(left)
+        self._complete = complete
+
+    def pump(self, call: Any) -> None:
+        try:
+            for piece in call.queue:
+                call.spool.write(piece)
+        except OSError as error:
+            self._left(call)
+            call.fail(ApplicationError(f"the body cannot be stored: {error.strerror}"))
+            return
+        call.drop()
+        if not call.more:
+            self._complete(call)
