@@ -15,6 +15,7 @@ import attrs
 import txaio
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
+    ILogObserver,
     LogBeginner,
     Logger,
     LogLevel,
@@ -22,6 +23,7 @@ from twisted.logger import (
     globalLogBeginner,
     globalLogPublisher,
 )
+from twisted.python.components import Componentized
 
 from .config.sections import ChannelSettings, FileLoggerSettings, LogSettings
 from .errors import ConfigError, ConfigProblem
@@ -129,13 +131,16 @@ class ServerLog:
         clock: IReactorTime | None = None,
         environ: Mapping[str, str] | None = None,
         streams: Mapping[str, int] | None = None,
+        default_output: str = "stderr",
     ) -> None:
         """Open the sinks; raises ConfigError when a file cannot be opened.
 
         :param clock: where a retry of a stalled sink is scheduled; without one it waits for the next line.
         :param environ: for NO_COLOR and TERM.
         :param streams: descriptors of ``stdout`` and ``stderr``.
+        :param default_output: where lines go when the settings name no output (a daemon's log file).
         """
+        self._default_output = default_output
         self._clock = clock
         self._environ = environ or {}
         self._numbers = {**_STREAMS, **(streams or {})}
@@ -154,7 +159,7 @@ class ServerLog:
         beginner: LogBeginner = globalLogBeginner,
         publisher: LogPublisher = globalLogPublisher,
     ) -> None:
-        """Begin logging, or join in where somebody (twistd) has begun it."""
+        """Begin logging, or join in where somebody has begun it already."""
         self.use_levels()
         self._publisher = publisher
         begun = vars(beginner).get("_temporaryObserver") is None
@@ -244,7 +249,7 @@ class ServerLog:
     def _outputs(self, settings: ChannelSettings) -> tuple[str, ...]:
         if settings.file_logger_options is not None:
             return (settings.file_logger_options.log_output,)
-        return settings.output or ("stderr",)
+        return settings.output or (self._default_output,)
 
     def _sink(self, name: str, options: FileLoggerSettings | None) -> Sink:
         """The sink called *name*, opened once however many channels share it."""
@@ -315,14 +320,52 @@ def _lost(form: Form, count: int) -> bytes:
     )
 
 
+_current: ServerLog | None = None
+
+
 def begin(
     settings: LogSettings | None = None,
     *,
+    application: Componentized | None = None,
     clock: IReactorTime | None = None,
     environ: Mapping[str, str] | None = None,
     streams: Mapping[str, int] | None = None,
+    default_output: str = "stderr",
 ) -> ServerLog:
-    """Open the log as *settings* say and install it; raises ConfigError. For who owns the process."""
-    log = ServerLog(settings or LogSettings(), clock=clock, environ=environ, streams=streams)
-    log.install()
+    """Open the log as *settings* say and begin logging; for who owns the process. See `ServerLog`.
+
+    :param application: under twistd, which begins logging itself just after it made the services: the
+        application that then names our observer instead of twistd's own. Without it lines come twice.
+
+    Raises ConfigError. A second time, the first log is stopped.
+    """
+    global _current
+    log = ServerLog(
+        settings or LogSettings(),
+        clock=clock,
+        environ=environ,
+        streams=streams,
+        default_output=default_output,
+    )
+    stop()
+    if application is not None:
+        application.setComponent(ILogObserver, log.observer)
+        log.use_levels()
+    else:
+        log.install()
+    _current = log
     return log
+
+
+def reopen() -> None:
+    """Open the files of the log that `begin` has begun again; for SIGUSR1. Nothing without one."""
+    if _current is not None:
+        _current.reopen()
+
+
+def stop() -> None:
+    """End the log that `begin` has begun, with what still waits. Nothing without one."""
+    global _current
+    if _current is not None:
+        _current.stop()
+        _current = None

@@ -6,6 +6,7 @@ looks like is said by its kind (`kinds`).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .kinds import Kind
 
 _METADATA = "twisted_rr.config"
+_known: weakref.WeakKeyDictionary[type[Any], Mapping[str, Key]] = weakref.WeakKeyDictionary()
 
 
 @attrs.frozen
@@ -67,6 +69,13 @@ def key(
 
 def keys_of(cls: type[Any]) -> Mapping[str, Key]:
     """The keys of settings class *cls* by their YAML names, in the order of declaration."""
+    found = _known.get(cls)
+    if found is None:
+        found = _known[cls] = _declared(cls)
+    return found
+
+
+def _declared(cls: type[Any]) -> dict[str, Key]:
     found = {}
     for field in attrs.fields(cls):
         if _METADATA not in field.metadata:

@@ -36,24 +36,23 @@ class Version(ScalarKind):
         return {"const": VERSION}
 
 
+def _ignored(kind: kinds.Kind, reason: str) -> Any:
+    return key(kind, ignored=reason)
+
+
 @attrs.frozen(kw_only=True)
 class EndureSettings:
-    """How the server as a whole stops, and systemd's watchdog."""
+    """How the server as a whole stops. What grace_period is when it is absent depends on the platform."""
 
-    grace_period: float = key(
+    grace_period: float | None = key(
         kinds.duration(),
-        default=30.0,
-        doc="The whole time a stop may take, from the signal to the exit.",
+        doc="The whole time a stop may take, from the signal to the exit (30s; 26s under Kubernetes).",
     )
-    watchdog_sec: int = key(
-        kinds.integer(min=0),
-        default=0,
-        doc="Seconds between WATCHDOG=1 messages to systemd; 0 takes the interval systemd asks for.",
+    watchdog_sec: int | None = _ignored(kinds.integer(min=0), "the interval that systemd asks for is used")
+    print_graph: bool | None = _ignored(
+        kinds.boolean(), "the order of start and stop is fixed and documented"
     )
-    print_graph: bool = key(
-        kinds.boolean(), default=False, ignored="the order of start and stop is fixed and documented"
-    )
-    log_level: str = key(kinds.string(), default="error", ignored="the level is logs.level")
+    log_level: str | None = _ignored(kinds.string(), "the level is logs.level")
 
 
 MODES = ("development", "production", "raw", "none", "off")
@@ -89,10 +88,6 @@ def _file_logger_options() -> Any:
     return key(
         kinds.section(FileLoggerSettings), doc="A file that is rotated by size; it takes the place of output."
     )
-
-
-def _ignored(kind: kinds.Kind, reason: str) -> Any:
-    return key(kind, ignored=reason)
 
 
 @attrs.frozen(kw_only=True)

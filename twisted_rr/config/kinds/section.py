@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..arrange import arranged
-from ..keys import keys_of
+from ..keys import Key, keys_of
 from ..nodes import Entry, MapNode, Node, is_empty
 from ..report import INVALID, Place, suggestion
 from .base import Kind
@@ -26,7 +26,11 @@ class Section(Kind):
 
     def __init__(self, cls: type[Any]) -> None:
         self.cls = cls
-        self.keys = keys_of(cls)
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """The declared keys, by their YAML names."""
+        return keys_of(self.cls)
 
     def read(self, node: Node, at: Place) -> Any:
         if not isinstance(node, MapNode):
