@@ -69,7 +69,9 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     },
     # The announce is over: listeners close.
     "announced": {ANNOUNCE: FINISH, FINISH: FINISH, FORCE: FORCE},
-    # The deadline, or somebody who will not wait.
+    # The deadline, with work in flight.
+    "expire": {ANNOUNCE: FORCE, FINISH: FORCE, FORCE: FORCE, STOPPING: STOPPING},
+    # Somebody who will not wait.
     "force": {
         BOOTING: FORCE,
         STARTING: FORCE,
@@ -190,7 +192,7 @@ class Drain:
 
     def expired(self) -> None:
         """The deadline has come with work in flight; for the server's way out."""
-        self._move("force")
+        self._move("expire")
 
     def stopping(self) -> None:
         """The fronts are gone; for the server's way out."""

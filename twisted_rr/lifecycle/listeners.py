@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from twisted_rr.lifecycle.drain import Drain
+from twisted_rr.interfaces import IDrain
 from twisted_rr.net import ports
 
 
@@ -27,7 +27,7 @@ class Listener(Service):
         address: str,
         factory: Any,
         reactor: Any,
-        drain: Drain,
+        drain: IDrain,
         *,
         backlog: int = ports.BACKLOG,
         bind: Callable[[str], Any] = ports.bind,
@@ -88,12 +88,13 @@ class _Counted:
 
     noisy = False
 
-    def __init__(self, factory: Any, drain: Drain) -> None:
+    def __init__(self, factory: Any, drain: IDrain) -> None:
         self._factory = factory
-        self._drain = drain
+        # An IDrain of somebody else's making may not want to know.
+        self._arrived: Callable[[], object] = getattr(drain, "arrived", lambda: None)
 
     def buildProtocol(self, address: Any) -> Any:
-        self._drain.arrived()
+        self._arrived()
         return self._factory.buildProtocol(address)
 
     def doStart(self) -> None:  # noqa: N802

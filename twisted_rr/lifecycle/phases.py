@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from twisted_rr.errors import RRError
-from twisted_rr.interfaces import IFront, IHurry, IWorkerPool
+from twisted_rr.interfaces import IFront, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.drain import STOPPING, Drain
@@ -101,11 +101,12 @@ class Phase(MultiService):
         return stopped.addCallbacks(lambda _: None, failed).addCallback(over)
 
     def hurry(self) -> None:
-        """Force every child that can be forced."""
+        """Force every child that can be forced (`IHurry`, `IFront` and pools; a mere ``hurry`` is enough)."""
         for child in self:
-            if IHurry.providedBy(child) or IFront.providedBy(child):
+            hurry = getattr(child, "hurry", None)
+            if hurry is not None:
                 try:
-                    child.hurry()
+                    hurry()
                 except Exception:
                     self._log.failure("{child} could not be forced", child=name_of(child))
 

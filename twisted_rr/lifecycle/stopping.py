@@ -147,23 +147,24 @@ class WayOut:
         if self._drain.hurried:
             self._hurried()
         if not await self._wait(stopped, lambda: self._limit):
-            await self._force_phase(phase, stopped)
+            if not self._drain.hurried:
+                await self._force_phase(phase, stopped)
+            if not stopped.called:
+                self._unstopped += phase.waiting
+                self._log.error("left behind: {children}", children=", ".join(phase.waiting))
         self._current = None
 
     async def _force_phase(self, phase: Phase, stopped: Deferred[Any]) -> None:
-        if not self._drain.hurried:
-            self._log.warn(
-                "{phase} did not stop in time and is forced: {children}",
-                phase=phase.name,
-                children=", ".join(phase.waiting),
-            )
-            if phase.name == "FRONT":
-                self._drain.expired()
+        self._log.warn(
+            "{phase} did not stop in time and is forced: {children}",
+            phase=phase.name,
+            children=", ".join(phase.waiting),
+        )
+        if phase.name == "FRONT":
+            self._drain.expired()
         phase.hurry()
         limit = self._clock.seconds() + _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
-        if not await self._wait(stopped, lambda: limit):
-            self._unstopped += phase.waiting
-            self._log.error("left behind: {children}", children=", ".join(phase.waiting))
+        await self._wait(stopped, lambda: limit)
 
     def _failed(self, failure: Failure) -> None:
         # The phase has logged each child; that others stopped is what counts here.
@@ -174,10 +175,10 @@ class WayOut:
         if phase is not None:
             after = _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
             self._limit = min(self._limit, self._clock.seconds() + after)
+            # This may lead the walk on, phases further, before it returns: a wake too many is harmless.
             phase.hurry()
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            wake.callback(None)
+        if self._wake is not None:
+            self._rouse(self._wake)
 
     async def _wait(self, event: Deferred[Any] | None, until: Callable[[], float]) -> bool:
         """Wait for *event*, at most until the monotonic time that *until* answers; True when it happened.
