@@ -7,15 +7,10 @@ belongs to the end it is placed at: `MuxServerEnd`, `SingleServerEnd`, or the po
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from twisted_rr.errors import NoFreeWorker
-from twisted_rr.wire.flow import Flow, Piece
-
-HIGH: Final = 262144
-"""Bytes of body queued in one call above which its source is held."""
-LOW: Final = HIGH // 2
-"""Below this the source of a held call is asked to go on."""
+from twisted_rr.wire.flow import HIGH, Flow, Piece
 
 
 class Refused(NoFreeWorker):
@@ -58,7 +53,7 @@ class Call(Flow):
 
     __slots__ = (
         "head", "to", "end", "worker", "since", "retried", "spool", "held",
-        "cancelled", "ended", "answered", "paused", "length", "trailer",
+        "cancelled", "ended", "answered", "paused", "length",
     )  # fmt: skip
 
     def __init__(self, head: Any, to: Any, end: Any) -> None:
@@ -76,12 +71,11 @@ class Call(Flow):
         self.answered = False
         self.paused = False
         self.length = -1
-        self.trailer: Callable[[int], bytes] | None = None
 
     def send(self, data: bytes, more: bool) -> bool:
         """Send a piece of the body; False asks the source to wait for ``to.writable()``.
 
-        The waker: the end calls ``writable`` when framing takes the queue under `LOW`.
+        The waker: the end calls ``writable`` when framing takes the queue under `flow.LOW`.
         """
         if self.ended or self.cancelled or not self.more:
             return True
@@ -141,6 +135,9 @@ class Call(Flow):
         self.id = 0
         self.answered = False
         self.active = False
+        self.granting = False
+        self.sent_end = False
+        self.taken = 0
 
     def _moved(self, more: bool) -> bool:
         self.more = more

@@ -1,40 +1,63 @@
 """What one side of a mux call has to send: its queue, its credit, and cutting frames from them.
 
-The taking side of credit is in credit.py; turns between calls are the ends' affair.
+The arithmetic of credit is in credit.py; turns between calls are the ends' affair.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from twisted_rr.errors import TooLarge
+from twisted_rr.wire.frame import CODEC_RAW, MESSAGE, PART, STREAM, TEXT, prefix
+from twisted_rr.wire.messages import Assembly
+from twisted_rr.wire.mux_frames import CALL_WORDS, END_FRAME, TWO
+from twisted_rr.wire.mux_settings import MAX_CONTEXT
+
+HIGH: Final = 262144
+"""Bytes of body queued in one call above which its source is held."""
+LOW: Final = HIGH // 2
+"""Below this the source of a held call is asked to go on."""
 
 
 class Piece:
-    """A queued part of a call that is more than plain bytes: it has a context, or is a message."""
+    """A queued part of a call that is more than plain bytes: it has a context, or is a message.
 
-    __slots__ = ("context", "data", "message", "text")
+    :ivar late: the context belongs on the last frame of the message, not on its first.
+    """
 
-    def __init__(self, context: bytes, data: bytes, message: bool, text: bool) -> None:
+    __slots__ = ("context", "data", "message", "text", "late")
+
+    def __init__(self, context: bytes, data: bytes, message: bool, text: bool, late: bool = False) -> None:
         self.context = context
         self.data = data
         self.message = message
         self.text = text
+        self.late = late
 
 
 class Flow:
-    """One call's way out of this side.
+    """One call's way out of this side, and the numbers of its way in.
 
     :ivar id: the call's id on the wire, 0 before it has one.
     :ivar queue: what was handed over and not framed yet, in order.
     :ivar queued: its bytes of body.
     :ivar more: the source may still add to it.
+    :ivar trailer: makes the context that ends it, once the codec is known.
     :ivar credit_out: bytes that the peer accepts now.
     :ivar credit_in: bytes that we still accept.
     :ivar taken: bytes that our consumer took and that were not granted again yet.
+    :ivar active: it stands in the ring of those whose turn to send comes.
+    :ivar granting: a CREDIT for it is due.
+    :ivar sent_end: our last frame was built.
+    :ivar full: its source was told to wait.
+    :ivar assembly: the message that is coming in parts, if one is.
     """
 
     __slots__ = (
-        "id", "queue", "queued", "more", "credit_out", "credit_in", "taken",
-        "active", "granting", "sent_end", "full", "assembly",
+        "id", "queue", "queued", "more", "trailer", "credit_out", "credit_in", "taken",
+        "active", "granting", "sent_end", "full", "assembly", "_offset",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,6 +65,7 @@ class Flow:
         self.queue: deque[bytes | Piece] = deque()
         self.queued = 0
         self.more = True
+        self.trailer: Callable[[int], bytes] | None = None
         self.credit_out = 0
         self.credit_in = 0
         self.taken = 0
@@ -49,8 +73,115 @@ class Flow:
         self.granting = False
         self.sent_end = False
         self.full = False
+        self.assembly: Assembly | None = None
+        self._offset = 0  # bytes of the queue's first item that were framed
 
     def drop(self) -> None:
         """Throw away what is queued."""
-        self.queue.clear()
+        if self.queue:
+            self.queue.clear()
         self.queued = 0
+        self._offset = 0
+        self.trailer = None
+
+    def ready(self) -> bool:
+        """Whether `cut` can build a frame now. If not, the waker is the peer's CREDIT or the source."""
+        if not self.queue:
+            return not self.more and not self.sent_end
+        if self.credit_out > 0:
+            return True
+        first = self.queue[0]
+        return isinstance(first, Piece) and not first.data
+
+    def cut(self, codec: int, max_frame: int, out: list[bytes]) -> int:
+        """Build the next frame into *out*, when `ready`; returns its size."""
+        room = min(max_frame, self.credit_out)
+        if not self.queue:
+            return self._cut_end(codec, out)
+        first = self.queue[0]
+        if isinstance(first, Piece):
+            return self._cut_piece(first, room, codec, out)
+        data = self._run(first, room)
+        self._spend(len(data))
+        return self._put(out, CODEC_RAW, STREAM if self._goes_on() else 0, b"", data)
+
+    def woken(self) -> bool:
+        """Whether its source, held before, is to be asked to go on; true once."""
+        if self.full and self.queued < LOW:
+            self.full = False
+            return True
+        return False
+
+    def _goes_on(self) -> bool:
+        if self.more or self.queue or self.trailer is not None:
+            return True
+        self.sent_end = True
+        return False
+
+    def _spend(self, size: int) -> None:
+        self.credit_out -= size
+        self.queued -= size
+
+    def _put(self, out: list[bytes], flags: int, bits: int, context: bytes, data: bytes) -> int:
+        size = len(context)
+        out.append(prefix(CALL_WORDS, flags, bits, size + len(data)))
+        out.append(TWO.pack(size, self.id))
+        if size:
+            out.append(context)
+        out.append(data)
+        return 20 + size + len(data)
+
+    def _cut_end(self, codec: int, out: list[bytes]) -> int:
+        self.sent_end = True
+        context = self.trailer(codec) if self.trailer is not None else b""
+        self.trailer = None
+        if len(context) > MAX_CONTEXT:
+            raise TooLarge(f"a context of {len(context)} bytes, at most {MAX_CONTEXT} are possible")
+        if context:
+            return self._put(out, codec, 0, context, b"")
+        out.append(END_FRAME)
+        out.append(TWO.pack(0, self.id))
+        return 20
+
+    def _cut_piece(self, piece: Piece, room: int, codec: int, out: list[bytes]) -> int:
+        start = self._offset
+        rest = len(piece.data) - start
+        whole = rest <= room
+        data = piece.data[start:] if whole else piece.data[start : start + room]
+        if whole:
+            self.queue.popleft()
+            self._offset = 0
+        else:
+            self._offset = start + room
+        self._spend(len(data))
+        bits = STREAM if self._goes_on() else 0
+        if piece.message:
+            bits |= MESSAGE | (TEXT if piece.text else 0) | (0 if whole else PART)
+        context = b"" if piece.late and not whole else piece.context
+        if context:
+            piece.context = b""
+        return self._put(out, codec if context else CODEC_RAW, bits, context, data)
+
+    def _run(self, first: bytes, room: int) -> bytes:
+        """Up to *room* bytes from the front of the queue; small pieces travel together."""
+        start = self._offset
+        if len(first) - start > room:
+            self._offset = start + room
+            return first[start : start + room]
+        queue = self.queue
+        queue.popleft()
+        self._offset = 0
+        if start:
+            first = first[start:]
+        if not queue:
+            return first
+        room -= len(first)
+        parts = [first]
+        while queue:
+            item = queue[0]
+            if not isinstance(item, bytes) or len(item) > room:
+                break
+            room -= len(item)
+            parts.append(item)
+            queue.popleft()
+        return b"".join(parts)

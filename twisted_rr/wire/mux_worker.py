@@ -1,4 +1,4 @@
-"""The worker's end of one mux relay (mux.md), for the SDK: opens in, answers out.
+"""The worker's end of one mux relay (mux.md), for the SDK: what the server's frames do.
 
 Standard library and msgspec only. Not safe for threads: all calls come from the one that owns the relay.
 """
@@ -7,29 +7,34 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from twisted_rr.wire.flow import Flow
-from twisted_rr.wire.mux_settings import MuxSettings
+from twisted_rr.errors import FrameError, Truncated
+from twisted_rr.wire.buffer import Pending
+from twisted_rr.wire.control import encode_control, parse_control
+from twisted_rr.wire.credit import topped_up
+from twisted_rr.wire.frame import CODEC_RAW, FIRST_BYTES, PART, PREFIX, TEXT
+from twisted_rr.wire.heartbeat import Heartbeat
+from twisted_rr.wire.messages import Assembly
+from twisted_rr.wire.mux_frames import (
+    IS_CONTEXT,
+    IS_CONTROL,
+    IS_CREDIT,
+    IS_ERROR,
+    IS_MESSAGE,
+    IS_PING,
+    IS_PONG,
+    PING_FRAME,
+    PONG_FRAME,
+    STOP_FRAME,
+    THREE,
+    TWO,
+    table_for,
+    wrong,
+)
+from twisted_rr.wire.mux_settings import MAX_CONTEXT, MuxSettings
+from twisted_rr.wire.mux_stream import Stream, StreamReceiver
+from twisted_rr.wire.mux_worker_out import WorkerOutput
 
-
-class StreamReceiver(Protocol):
-    """Takes what the server sends for one call, after its open."""
-
-    def data(self, body: bytes, more: bool) -> None:
-        """A piece of the body; tell `Stream.consumed` once the application has it."""
-
-    def message(self, body: bytes, text: bool, more: bool) -> None:
-        """One whole message; `Stream.consumed` with its length once the application has it."""
-
-    def finished(self, context: bytes) -> None:
-        """The body ended with a context (trailers, close code). Comes instead of a ``more=False``."""
-
-    def cancelled(self, reason: str) -> None:
-        """The server gave the call up. Stop the application, then call `Stream.stop`; what is sent until
-        then is dropped. A sender that waits for ``writable`` must be woken by this.
-        """
-
-    def writable(self) -> None:
-        """`Stream.send` has room again."""
+__all__ = ["MuxWorkerEnd", "MuxWorkerOwner", "Stream", "StreamReceiver"]
 
 
 class MuxWorkerOwner(Protocol):
@@ -49,87 +54,242 @@ class MuxWorkerOwner(Protocol):
         """A control frame of the server: ``{"stop": True}``, ``{"draining": {"deadline_ms": n}}``."""
 
 
-class Stream(Flow):
-    """One call in the worker.
-
-    :ivar to: the `StreamReceiver`, set by ``owner.opened``.
-    :ivar cancelled: the server gave it up; the slot is kept until `stop`, `error` or an ended `send`.
-    :ivar ended: the terminal frame was handed over; later calls do nothing.
-    """
-
-    __slots__ = ("to", "end", "cancelled", "ended")
-
-    def __init__(self, end: MuxWorkerEnd, id: int) -> None:
-        Flow.__init__(self)
-        self.id = id
-        self.end = end
-        self.to: Any = None
-        self.cancelled = False
-        self.ended = False
-
-    def send(self, context: bytes, data: bytes, more: bool) -> bool:
-        """Send a context, a piece of body, or both; ``more=False`` ends the call. Any may be empty.
-
-        The context goes on the first frame made of this. Trailers therefore come alone, last, as
-        ``send(trailers, b"", False)``. False: wait for ``to.writable()`` (or ``cancelled``).
-        """
-        raise NotImplementedError
-
-    def message(self, data: bytes, text: bool, more: bool, context: bytes = b"") -> bool:
-        """Send one whole message; otherwise as `send`. A *context* goes on its first frame, or with
-        ``more=False`` on its last, the one that ends the call (gRPC's end).
-        """
-        raise NotImplementedError
-
-    def error(self, text: str) -> None:
-        """End the call as failed, dropping what is queued. At most 64 KiB of *text* are sent."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """End a cancelled call; or give back one that was not started ("try elsewhere")."""
-        raise NotImplementedError
-
-    def consumed(self, count: int) -> None:
-        """The application took *count* bytes of what ``opened``, ``data`` and ``message`` delivered."""
-        raise NotImplementedError
-
-
 class MuxWorkerEnd:
     """One relay's worker side: a pull machine without input or output.
 
     :ivar streams: open calls by id.
-    :ivar stopping: the server said ``stop``: new calls are refused here, without the owner.
+    :ivar stopping: the server said ``stop``: new calls are refused here, without the owner. Once `streams`
+        is empty and `take` returns nothing, exit 0.
+    :ivar missed: the server did not answer a heartbeat, nor send anything since.
     """
 
-    def __init__(self, owner: MuxWorkerOwner, settings: MuxSettings) -> None:
+    __slots__ = (
+        "owner", "settings", "codec", "streams", "stopping", "missed",
+        "_out", "_last", "_window", "_peer_window", "_max_frame", "_table", "_pending", "_beat",
+    )  # fmt: skip
+
+    def __init__(self, owner: Any, settings: MuxSettings) -> None:
         self.owner = owner
         self.settings = settings
         self.codec = settings.codec
-        self.streams: dict[int, Stream] = {}
+        self._out = WorkerOutput(owner, settings)
+        self.streams: dict[int, Stream] = self._out.streams
         self.stopping = False
+        self.missed = False
+        self._last = 0
+        self._window = settings.window
+        self._peer_window = settings.peer_window
+        self._max_frame = settings.max_frame
+        self._table = table_for(settings.codec, settings.max_frame)
+        self._pending = Pending()
+        self._beat = Heartbeat()
+
+    def take(self) -> bytes:
+        """The next piece to write, about 256 KiB at most, one frame a call in turn; empty when there is none."""
+        return self._out.take()
+
+    def control(self, message: dict[str, Any]) -> None:
+        """Queue a control frame: ``{"capacity": k}``, ``{"retire": True}``."""
+        self._out.relay(encode_control(message))
+
+    def tick(self, now: float) -> None:
+        """Heartbeat, about once a second with monotonic seconds; sets `missed`."""
+        if "heartbeat" in self.settings.caps:
+            if self._beat.tick(now, len(self.streams) > 0):
+                self._out.relay(PING_FRAME)
+            self.missed = self._beat.missed
 
     def feed(self, data: bytes) -> None:
         """Bytes from the server, in any pieces.
 
         :raises FrameError: the server broke the protocol: the worker should exit.
         """
-        raise NotImplementedError
+        self._beat.heard = True
+        if self._pending.size:
+            data = self._pending.join(data)
+            if not data:
+                return
+        pos = self._read(data)
+        if pos < len(data):
+            self._pending.keep(data[pos:], self._table.need(data, pos))
 
     def eof(self) -> None:
         """The server is gone.
 
         :raises Truncated: inside a frame.
         """
-        raise NotImplementedError
+        if self._pending.size:
+            raise Truncated("the relay ended inside a frame", self._pending.peek()[:FIRST_BYTES])
 
-    def take(self) -> bytes:
-        """The next piece to write, about 256 KiB at most, one frame a call in turn; empty when there is none."""
-        raise NotImplementedError
+    def _read(self, data: bytes) -> int:
+        """Every complete frame of *data*; returns where the incomplete one starts."""
+        known = self._table.known
+        pos = 0
+        size = len(data)
+        while size - pos >= PREFIX:
+            fields = known.get(data[pos : pos + PREFIX])
+            if fields is None:
+                fields = self._table.check(data, pos)
+            kind, more, length = fields
+            end = pos + 4 * (data[pos] & 15) + length
+            if end > size:
+                break
+            if kind >= IS_CONTROL:
+                self._relay_frame(kind, data[end - length : end], data, pos)
+                pos = end
+                continue
+            split, id = TWO.unpack_from(data, pos + PREFIX)
+            if id > self._last:
+                if kind in (IS_CONTEXT, IS_MESSAGE):
+                    self._open(kind, more, split, id, data, pos, end)
+                else:
+                    raise wrong(f"call {id}: never opened", data, pos)
+            elif not id:
+                raise wrong("call 0: ids start at 1", data, pos)
+            else:
+                stream = self.streams.get(id)
+                if stream is not None:  # else the frame crossed the terminal one
+                    self._call_frame(stream, kind, more, split, data, pos, end)
+            pos = end
+        return pos
 
-    def tick(self, now: float) -> bool:
-        """Heartbeat, about once a second with monotonic seconds; True while the server misses its own."""
-        raise NotImplementedError
+    def _open(self, kind: int, more: bool, split: int, id: int, data: bytes, pos: int, end: int) -> None:
+        middle = pos + 20 + split
+        size = end - middle
+        if not split or not self._fits(data[pos + 1] != CODEC_RAW, split, size):
+            raise wrong(f"call {id}: opened with a context of {split} bytes, {size} of data", data, pos)
+        self._last = id
+        if self.stopping:
+            self._out.put(STOP_FRAME, TWO.pack(0, id), b"")
+            return
+        if len(self.streams) >= self.settings.streams:
+            raise wrong(f"call {id}: more than {self.settings.streams} calls", data, pos)
+        stream = Stream(self._out, id, self._window, self._peer_window)
+        self.streams[id] = stream
+        context = data[pos + 20 : middle]
+        if kind == IS_MESSAGE:
+            self.owner.opened(stream, self.codec, context, b"", True)
+            self._message(stream, more, 0, data, pos, middle, end)
+            return
+        if size > stream.credit_in:
+            raise self._beyond(stream, size, data, pos)
+        stream.credit_in -= size
+        stream.delivered(size)
+        if not more:
+            stream.closed = True
+        self.owner.opened(stream, self.codec, context, data[middle:end], more)
 
-    def control(self, message: dict[str, Any]) -> None:
-        """Queue a control frame: ``{"capacity": k}``, ``{"retire": True}``."""
-        raise NotImplementedError
+    def _call_frame(
+        self, stream: Stream, kind: int, more: bool, split: int, data: bytes, pos: int, end: int
+    ) -> None:
+        if kind == IS_CREDIT:
+            self._credit(stream, split, data, pos)
+        elif kind == IS_ERROR:
+            raise wrong(f"call {stream.id}: an ERROR from the server", data, pos)
+        elif kind <= IS_MESSAGE:
+            self._data(stream, kind, more, split, data, pos, end)
+        else:
+            if end - pos - 20 != split:
+                raise wrong(f"call {stream.id}: a STOP with data", data, pos)
+            stream.cancel(_reason(data[pos + 20 : end]))
+
+    def _data(
+        self, stream: Stream, kind: int, more: bool, split: int, data: bytes, pos: int, end: int
+    ) -> None:
+        """Body, a message or its part, or the end; with a context only on the end."""
+        middle = pos + 20 + split
+        size = end - middle
+        if stream.closed:
+            raise wrong(f"call {stream.id}: a frame after the server's end", data, pos)
+        if not self._fits(data[pos + 1] != CODEC_RAW, split, size) or (split and more):
+            raise wrong(f"call {stream.id}: a context of {split} bytes, {size} of data", data, pos)
+        if kind == IS_MESSAGE:
+            self._message(stream, more, split, data, pos, middle, end)
+            return
+        if size > stream.credit_in:
+            raise self._beyond(stream, size, data, pos)
+        if stream.assembly is not None:
+            raise wrong(f"call {stream.id}: other data between the parts of a message", data, pos)
+        stream.credit_in -= size
+        stream.closed = not more
+        if stream.cancelled or not stream.more:  # nobody takes it
+            return
+        stream.delivered(size)
+        if not split:
+            stream.to.data(data[middle:end], more)
+            return
+        if size:
+            stream.to.data(data[middle:end], True)
+        stream.to.finished(data[pos + 20 : middle])
+
+    def _message(
+        self, stream: Stream, more: bool, split: int, data: bytes, pos: int, middle: int, end: int
+    ) -> None:
+        size = end - middle
+        if size > stream.credit_in:
+            raise self._beyond(stream, size, data, pos)
+        bits = data[pos + 10]
+        text = bits & TEXT != 0
+        assembly = stream.assembly
+        if assembly is not None and assembly.text != text:
+            raise wrong(f"call {stream.id}: a message that is text in one part only", data, pos)
+        stream.credit_in -= size
+        stream.closed = not more
+        if stream.cancelled or not stream.more:
+            return
+        if (assembly.size if assembly else 0) + size > self.settings.max_message:
+            stream.refuse_message(self.settings.max_message)
+            return
+        if assembly is None and not bits & PART:
+            stream.delivered(size)
+            whole = data[middle:end]
+        else:
+            if assembly is None:
+                assembly = stream.assembly = Assembly(text)
+            assembly.add(data[middle:end])
+            if bits & PART:
+                stream.part(size)
+                return
+            stream.assembly = None
+            stream.assembled(assembly.size)
+            whole = assembly.whole()
+        stream.to.message(whole, text, more or split > 0)
+        if split and not stream.cancelled:
+            stream.to.finished(data[pos + 20 : middle])
+
+    def _credit(self, stream: Stream, split: int, data: bytes, pos: int) -> None:
+        if split:
+            raise wrong(f"call {stream.id}: a CREDIT with a context", data, pos)
+        grant = THREE.unpack_from(data, pos + PREFIX)[2]
+        try:
+            stream.credit_out = topped_up(stream.credit_out, grant)
+        except FrameError as error:
+            raise wrong(f"call {stream.id}: {error.reason}", data, pos) from None
+        if not stream.active and stream.ready():
+            self._out.activate(stream)
+
+    def _relay_frame(self, kind: int, payload: bytes, data: bytes, pos: int) -> None:
+        if kind == IS_PING:
+            self._out.relay(PONG_FRAME)
+        elif kind == IS_CONTROL:
+            message = parse_control(payload)
+            if message.get("stop"):
+                self.stopping = True
+            self.owner.said(message)
+        elif kind != IS_PONG:
+            raise wrong("an ERROR of the relay from the server", data, pos)
+
+    def _fits(self, coded: bool, split: int, size: int) -> bool:
+        """Whether context and data are what the codec bits say, and within their limits."""
+        return (0 < split <= MAX_CONTEXT if coded else split == 0) and 0 <= size <= self._max_frame
+
+    def _beyond(self, stream: Stream, size: int, data: bytes, pos: int) -> FrameError:
+        return wrong(f"call {stream.id}: {size} bytes beyond a credit of {stream.credit_in}", data, pos)
+
+
+def _reason(context: bytes) -> str:
+    """The reason in a STOP's context; empty when there is none."""
+    if not context:
+        return ""
+    reason = parse_control(context).get("reason", "")
+    return reason if isinstance(reason, str) else ""

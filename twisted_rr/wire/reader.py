@@ -1,0 +1,127 @@
+"""Whole frames out of a stream of bytes, for handshakes, one-call workers and RPC.
+
+Mux ends and the server's one-call end do not use it: they make no object of a frame.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from twisted_rr.errors import FrameError, TooLarge, Truncated
+from twisted_rr.wire.buffer import Pending
+from twisted_rr.wire.frame import FIRST_BYTES, PREFIX, garbage, looks_wrong, parse_prefix
+
+
+class Frame:
+    """One frame as received.
+
+    :ivar flags: byte 1; :ivar bits: byte 10; :ivar options: unsigned 32-bit numbers.
+    """
+
+    __slots__ = ("flags", "bits", "options", "payload")
+
+    def __init__(self, flags: int, bits: int, options: tuple[int, ...], payload: bytes) -> None:
+        self.flags = flags
+        self.bits = bits
+        self.options = options
+        self.payload = payload
+
+    def __repr__(self) -> str:
+        shown = f"{self.payload[:40]!r}{'...' if len(self.payload) > 40 else ''}"
+        return f"Frame(flags={self.flags:#x}, bits={self.bits:#x}, options={self.options}, {shown})"
+
+
+class FrameReader:
+    """Frames from bytes in any pieces.
+
+    :param max_payload: a longer payload is refused as soon as its header is there.
+    """
+
+    __slots__ = ("_max", "_pending", "_error")
+
+    def __init__(self, max_payload: int) -> None:
+        self._max = max_payload
+        self._pending = Pending()
+        self._error: FrameError | None = None
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that are complete now.
+
+        What is wrong after a complete frame is raised by the next `feed`, `check` or `eof`, so that no
+        frame is lost to what follows it.
+
+        :raises BadChecksum: no frame but other bytes.
+        :raises TooLarge: a payload above the limit.
+        :raises FrameError: an impossible header.
+        """
+        self.check()
+        frames: list[Frame] = []
+        try:
+            while (frame := self._next(data)) is not None:
+                frames.append(frame)
+                data = b""
+        except FrameError as error:
+            self._error = error
+            if not frames:
+                raise
+        return frames
+
+    def first(self, data: bytes) -> Frame | None:
+        """One frame at most; what follows it stays for another call (with ``b""``) or for `rest`.
+
+        Raises as `feed` does.
+        """
+        self.check()
+        try:
+            return self._next(data)
+        except FrameError as error:
+            self._error = error
+            raise
+
+    def check(self) -> None:
+        """Raise what was found wrong after the last frame, if anything was."""
+        if self._error is not None:
+            raise self._error
+
+    def eof(self) -> None:
+        """The stream ended.
+
+        :raises Truncated: inside a frame, with what had come of it.
+        """
+        self.check()
+        if self._pending.size:
+            raise Truncated("the relay ended inside a frame", self._pending.peek()[:FIRST_BYTES])
+
+    def rest(self) -> bytes:
+        """Hand over the bytes that no frame was made of, to go on with another reader."""
+        return self._pending.drain()
+
+    def _next(self, data: bytes) -> Frame | None:
+        if self._pending.size:
+            data = self._pending.join(data)
+        if not data:
+            return None
+        need = self._size(data)
+        if len(data) < need:
+            self._pending.keep(data, need)
+            return None
+        if len(data) > need:
+            self._pending.keep(data[need:], PREFIX)
+        hl, flags, bits, length = parse_prefix(data[:PREFIX])
+        options = Struct(f"<{hl - 3}I").unpack_from(data, PREFIX)
+        return Frame(flags, bits, options, data[need - length : need])
+
+    def _size(self, data: bytes) -> int:
+        """How many bytes are needed to go on: those of the frame once its header is readable."""
+        if len(data) < PREFIX:
+            if looks_wrong(data):
+                raise garbage(data)
+            return PREFIX
+        try:
+            hl, _, _, length = parse_prefix(data[:PREFIX])
+        except FrameError as error:
+            error.first = data[:FIRST_BYTES]
+            raise
+        if length > self._max:
+            raise TooLarge(f"a payload of {length} bytes, at most {self._max} are taken", data[:FIRST_BYTES])
+        return 4 * hl + length
