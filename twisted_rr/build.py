@@ -1,0 +1,237 @@
+"""From a configuration to a service tree: the one place that knows all parts.
+
+Which plugins exist is discovery's; what a section means is its plugin's. Nothing is started here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+import twisted_rr
+from twisted_rr.config import Config, Registry, load
+from twisted_rr.config.kinds.section import Section
+from twisted_rr.config.nodes import Node
+from twisted_rr.config.report import Place
+from twisted_rr.discovery import ServerPlugin, discover
+from twisted_rr.errors import ConfigError, ConfigProblem, PluginLoadError
+from twisted_rr.interfaces import IHealth, IHost, IWorkerPool
+from twisted_rr.lifecycle.budget import Budget, plan
+from twisted_rr.lifecycle.clock import MonotonicClock
+from twisted_rr.lifecycle.notify import Notifier
+from twisted_rr.lifecycle.phases import WORKERS, Server
+from twisted_rr.lifecycle.settings import DrainSettings
+from twisted_rr.log import logger
+from twisted_rr.net.turn import turn_of
+from twisted_rr.pool.pool import PoolHost, StopSchedule, WorkerPool
+from twisted_rr.pool.settings import PoolSettings, ServerSettings
+
+
+class PluginSection(Section):
+    """The section of a plugin that is imported only when a configuration has that section."""
+
+    def __init__(self, plugin: ServerPlugin) -> None:
+        self._plugin = plugin
+
+    @property
+    def cls(self) -> type[Any]:  # type: ignore[override]
+        """The plugin's settings class; raises `PluginLoadError`."""
+        settings: type[Any] = self._plugin.load().SETTINGS
+        return settings
+
+    def read(self, node: Node, at: Place) -> Any:
+        """The plugin's settings; a plugin that cannot be loaded is a problem of the section."""
+        try:
+            self._plugin.load()
+        except PluginLoadError as error:
+            return at.reject(node, str(error))
+        return super().read(node, at)
+
+
+def registry(plugins: Mapping[str, ServerPlugin]) -> Registry:
+    """Every section that this installation understands."""
+    known = Registry()
+    known.add("server", ServerSettings)
+    known.add("drain", DrainSettings)
+    for plugin in plugins.values():
+        known.add(plugin.name, PluginSection(plugin), plugin.description)
+    return known
+
+
+def read_config(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    dotenv: str | None = None,
+    plugins: Mapping[str, ServerPlugin] | None = None,
+) -> Config:
+    """Read a file, or a dict with the same keys; raises `ConfigError` with every problem."""
+    environ = os.environ if environ is None else environ
+    plugins = discover() if plugins is None else plugins
+    return load(source, registry(plugins), overrides=overrides, environ=environ, dotenv=dotenv)
+
+
+@implementer(IHost)
+class Host:
+    """What one plugin is given: the server's parts, and its own name on logs."""
+
+    def __init__(self, builder: Builder, name: str) -> None:
+        self._builder = builder
+        self._name = name
+        self.reactor = builder.reactor
+        self.clock = builder.server.clock
+        self.drain = builder.server.drain
+        self.turn = turn_of(builder.reactor)
+
+    def log(self, part: str) -> Any:
+        """See `IHost`."""
+        return logger(self._name)
+
+    def pool(self, name: str, settings: PoolSettings, mode: str) -> IWorkerPool:
+        """See `IHost`."""
+        return self._builder.pool(name, settings, mode)
+
+    def place(self, phase: str, service: IService) -> None:
+        """See `IHost`."""
+        self._builder.server.place(phase, service)
+
+    def provide(self, interface: Any, provider: object) -> None:
+        """See `IHost`."""
+        self._builder.providers.setdefault(interface, []).append(provider)
+
+    def collect(self, interface: Any) -> Iterable[Any]:
+        """See `IHost`."""
+        return list(self._builder.providers.get(interface, ()))
+
+    def setting(self, section: str) -> Any:
+        """See `IHost`."""
+        return self._builder.config.settings(section)
+
+    def fail(self, failure: Failure) -> None:
+        """See `IHost`."""
+        self._builder.server.fail(failure)
+
+
+class Builder:
+    """One server being put together."""
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        plugins: Mapping[str, ServerPlugin],
+        *,
+        environ: Mapping[str, str],
+        clock: IReactorTime | None,
+        on_failure: Callable[[Failure], None] | None,
+    ) -> None:
+        self.config = config
+        self.reactor = reactor
+        self.plugins = plugins
+        self.providers: dict[Any, list[Any]] = {}
+        self.budget, self.warnings = plan(
+            config.settings("drain") or DrainSettings(), config.settings("endure"), environ
+        )
+        self.server = Server(
+            reactor, self.budget, clock=clock, notify=Notifier(environ), on_failure=on_failure
+        )
+        self.server.setName("rr")
+        self._pool_host: PoolHost | None = None
+
+    def build(self) -> Server:
+        """Load the plugins whose sections are there and let each build its part."""
+        for plugin in self.plugins.values():
+            settings = self.config.settings(plugin.name)
+            if settings is not None:
+                plugin.load().build(settings, Host(self, plugin.name))
+        return self.server
+
+    def pool(self, name: str, settings: PoolSettings, mode: str) -> WorkerPool:
+        """A pool in phase WORKERS; raises `ConfigError` when nobody says what its workers run."""
+        server = self._server_settings()
+        if not (settings.command or server.command):
+            raise ConfigError(
+                [ConfigProblem("server.command", f"is required: the command that runs {name}'s workers")]
+            )
+        pool = WorkerPool(name, mode, settings, server, self._host())
+        self.server.place(WORKERS, pool)
+        self.providers.setdefault(IHealth, []).append(pool.health)
+        return pool
+
+    def _server_settings(self) -> ServerSettings:
+        """The section ``server``. Workers of a file run in that file's folder, as under RoadRunner."""
+        server: ServerSettings = self.config.settings("server") or ServerSettings()
+        if server.directory or not self.config.files:
+            return server
+        return attrs.evolve(server, directory=str(Path(self.config.files[0]).resolve().parent))
+
+    def _host(self) -> PoolHost:
+        if self._pool_host is None:
+            self._pool_host = PoolHost(
+                reactor=self.reactor,
+                turn=turn_of(self.reactor),
+                environ=self.config.environment,
+                drain=self.server.drain,
+                version=twisted_rr.__version__,
+                stop=StopSchedule(term=self.budget.frame, kill=self.budget.worker_stop),
+            )
+        return self._pool_host
+
+
+def make_server(
+    config: Config,
+    reactor: Any,
+    *,
+    plugins: Mapping[str, ServerPlugin] | None = None,
+    environ: Mapping[str, str] | None = None,
+    clock: IReactorTime | None = None,
+    on_failure: Callable[[Failure], None] | None = None,
+) -> Server:
+    """The service tree for *config* on *reactor*; raises `ConfigError` and `PluginLoadError`.
+
+    *clock* has monotonic seconds; without one a `MonotonicClock` over *reactor* is used unless its own
+    seconds are monotonic already. *on_failure* is called when the server cannot go on; without it the
+    server stops itself.
+    """
+    if clock is None and getattr(reactor, "seconds", None) is time.monotonic:
+        clock = reactor
+    builder = Builder(
+        config,
+        reactor,
+        discover() if plugins is None else plugins,
+        environ=os.environ if environ is None else environ,
+        clock=MonotonicClock(reactor) if clock is None else clock,
+        on_failure=on_failure,
+    )
+    server = builder.build()
+    log = logger("config")
+    for warning in [*(str(problem) for problem in config.warnings), *builder.warnings]:
+        log.warn("{warning}", warning=warning)
+    return server
+
+
+def embed(
+    config: str | os.PathLike[str] | Mapping[str, Any], reactor: Any, *, overrides: Sequence[str] = ()
+) -> Server:
+    """A server to add to a service tree of your own (docs/embedding): a dict with the keys of
+    ``.rr.yaml``, or a file's path, and your reactor.
+
+    It installs no signal handler, no exit hook and no log observer.
+    """
+    return make_server(read_config(config, overrides=overrides), reactor)
+
+
+def describe_budget(budget: Budget) -> str:
+    """The budget of a stop in words, for the start's block."""
+    announce = f", {budget.announce_max:g}s of it to announce" if budget.announce_max else ""
+    return f"{budget.total:g}s to stop{announce}"

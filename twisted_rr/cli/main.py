@@ -1,0 +1,247 @@
+"""`twisted-rr`: serve, check and write configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import twisted_rr
+from twisted_rr.config import check, masked, render
+from twisted_rr.config.schema import export
+from twisted_rr.errors import RRError
+
+from .application import ServeOptions, config_for, find_application, in_container
+
+if TYPE_CHECKING:
+    from twisted_rr.discovery import ServerPlugin
+
+_config = click.option("-c", "--config", "config", metavar="FILE", help="the configuration [.rr.yaml]")
+_overrides = click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="set one key; may be repeated"
+)
+_dotenv = click.option("--dotenv", metavar="FILE", help="a file of environment variables to read first")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(twisted_rr.__version__, prog_name="twisted-rr", message="%(prog)s %(version)s")
+def cli() -> None:
+    """An application server on Twisted: isolated workers for WSGI, ASGI and PHP applications."""
+
+
+@cli.command()
+@click.argument("application", required=False, metavar="[MODULE:ATTRIBUTE]")
+@_config
+@_overrides
+@_dotenv
+@click.option("-w", "--workdir", metavar="DIR", help="work in this directory instead of the configuration's")
+@click.option("--host", help="address to listen on [HOST, else 127.0.0.1; 0.0.0.0 in a container]")
+@click.option("--port", type=click.IntRange(0, 65535), help="port to listen on [PORT, else 8000]")
+@click.option("--workers", type=click.IntRange(0), help="worker processes [WEB_CONCURRENCY, else by CPUs]")
+@click.option("--threads", type=click.IntRange(1), help="threads of a worker, for WSGI")
+@click.option("--interface", type=click.Choice(["auto", "wsgi", "asgi"]), help="what the application speaks")
+@click.option("--status", metavar="ADDRESS", help="address of the status endpoints [127.0.0.1:2114]")
+@click.option("--access-log", is_flag=True, help="log each request")
+@click.option("--reload", "reload_", is_flag=True, help="replace the workers when a file changes")
+@click.option(
+    "--reactor",
+    "reactor_name",
+    default="rr",
+    show_default=True,
+    metavar="NAME",
+    help="one of `twistd --help-reactors`",
+)
+@click.option("--print-config", is_flag=True, help="show the configuration that the options mean, and stop")
+def serve(
+    application: str | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    dotenv: str | None,
+    workdir: str | None,
+    reload_: bool,
+    reactor_name: str,
+    print_config: bool,
+    **options: Any,
+) -> None:
+    """Serve an application, or what a configuration says.
+
+    \b
+      twisted-rr serve app:app --workers 4
+      twisted-rr serve -c .rr.yaml -o http.pool.num_workers=4
+    """
+    # First of all: a signal that comes while the modules below are imported must not be lost.
+    from twisted_rr.tap import Process
+
+    process = None if print_config else Process()
+    from twisted_rr.build import read_config
+    from twisted_rr.discovery import discover
+
+    source = _source(application, config, workdir, options)
+    try:
+        plugins = discover()
+        read = read_config(source, overrides=overrides, dotenv=dotenv, plugins=plugins)
+    except RRError as error:
+        _fail(error)
+    if process is None:
+        click.echo(_rendered(read.data, plugins), nl=False)
+        return
+    from .reload import available
+    from .run import Run
+
+    if reload_ and not available():
+        _fail("--reload needs the package watchfiles: pip install twisted_rr[reload]")
+    Run(process, read, plugins, reload=Path.cwd() if reload_ else None).run(_installer(reactor_name))
+
+
+def _source(application: str | None, config: str | None, workdir: str | None, options: dict[str, Any]) -> Any:
+    """A dict for an application, a path for a file; the working directory is set on the way."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if application is None:
+        if given:
+            raise click.UsageError(
+                f"{', '.join(given)}: only with MODULE:ATTRIBUTE; a configuration is changed with -o"
+            )
+        path = Path(config or ".rr.yaml")
+        if config is None and not path.exists():
+            raise click.UsageError(
+                "say what to serve: MODULE:ATTRIBUTE, or -c FILE (there is no .rr.yaml here)"
+            )
+        path = path.absolute()
+        _change_directory(workdir or str(path.parent))
+        return str(path)
+    if config is not None:
+        raise click.UsageError("either MODULE:ATTRIBUTE or -c FILE, not both")
+    if ":" not in application:
+        raise click.UsageError(
+            f"{application!r} names no attribute; expected MODULE:ATTRIBUTE, such as {application}:app"
+        )
+    _change_directory(workdir or ".")
+    try:
+        return config_for(
+            ServeOptions(application=application, **options), os.environ, in_container(os.environ)
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _change_directory(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise click.UsageError(f"cannot work in {folder}: {error.strerror}") from None
+
+
+def _installer(name: str) -> Callable[[], None]:
+    """What installs the reactor of that name."""
+    from twisted.application.reactors import NoSuchReactor, installReactor
+
+    if name == "rr":
+        from twisted_rr.net.reactor import install
+
+        return install
+
+    def install_named() -> None:
+        try:
+            installReactor(name)
+        except NoSuchReactor:
+            _fail(f"there is no reactor {name!r}; `twistd --help-reactors` lists them")
+
+    return install_named
+
+
+def _rendered(data: Any, plugins: dict[str, ServerPlugin]) -> str:
+    from twisted_rr.build import registry
+
+    return render(data, registry(plugins))
+
+
+def _fail(reason: object) -> Any:
+    click.echo(str(reason), err=True)
+    sys.exit(1)
+
+
+@cli.command()
+@click.argument("application", required=False, metavar="[MODULE:ATTRIBUTE]")
+@click.option(
+    "--output", default=".rr.yaml", show_default=True, help="the file to write; - for standard output"
+)
+@click.option("--force", is_flag=True, help="overwrite the file")
+def init(application: str | None, output: str, force: bool) -> None:
+    """Write a commented configuration for the application found here."""
+    from twisted_rr.discovery import discover
+
+    found = application or find_application(Path.cwd())
+    if found is None:
+        _fail("no application found here; say which: twisted-rr init MODULE:ATTRIBUTE")
+    data = config_for(ServeOptions(application=str(found)), {}, False, python="python")
+    text = _rendered(data, discover())
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    if Path(output).exists() and not force:
+        _fail(f"{output} exists already; --force overwrites it")
+    Path(output).write_text(text, encoding="utf-8")
+    click.echo(f"wrote {output} for {found}; next: twisted-rr serve -c {output}")
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Check, show and describe configurations."""
+
+
+@config_group.command("check")
+@click.argument("file", default=".rr.yaml")
+@_overrides
+@_dotenv
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+def config_check(file: str, overrides: tuple[str, ...], dotenv: str | None, as_json: bool) -> None:
+    """Print every problem of FILE at once; exit with 0 when there is none, else with 1."""
+    from twisted_rr.build import registry
+    from twisted_rr.discovery import discover
+
+    try:
+        code, text = check(file, registry(discover()), overrides, os.environ, dotenv=dotenv, as_json=as_json)
+    except RRError as error:
+        _fail(error)
+    click.echo(text)
+    sys.exit(code)
+
+
+@config_group.command("show")
+@click.argument("file", default=".rr.yaml")
+@_overrides
+@_dotenv
+def config_show(file: str, overrides: tuple[str, ...], dotenv: str | None) -> None:
+    """Print FILE with includes, variables and overrides applied, secrets masked."""
+    from twisted_rr.build import read_config, registry
+    from twisted_rr.discovery import discover
+
+    plugins = discover()
+    try:
+        read = read_config(file, overrides=overrides, dotenv=dotenv, plugins=plugins)
+    except RRError as error:
+        _fail(error)
+    click.echo(render(masked(read.data, registry(plugins)), registry(plugins)), nl=False)
+
+
+@config_group.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    from twisted_rr.build import registry
+    from twisted_rr.discovery import discover
+
+    click.echo(json.dumps(export(registry(discover())), indent=2))
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="twisted-rr")
+
+
+if __name__ == "__main__":
+    main()

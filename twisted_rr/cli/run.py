@@ -1,0 +1,102 @@
+"""Runs a server as this process: reactor, log, signals, the block at the start, the exit code."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.python.failure import Failure
+
+import twisted_rr
+from twisted_rr import log
+from twisted_rr.build import describe_budget, make_server
+from twisted_rr.config import Config
+from twisted_rr.discovery import ServerPlugin
+from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
+from twisted_rr.lifecycle.phases import Server
+from twisted_rr.tap import Process, own
+
+from .reload import Reload
+
+
+class Run:
+    """One `twisted-rr serve`."""
+
+    def __init__(
+        self,
+        process: Process,
+        config: Config,
+        plugins: Mapping[str, ServerPlugin],
+        *,
+        reload: Path | None = None,
+    ) -> None:
+        self._process = process
+        self._config = config
+        self._plugins = plugins
+        self._reload = reload
+
+    def run(self, install: Callable[[], None]) -> None:
+        """Serve until a signal; *install* installs the reactor. Ends the process through its exit code."""
+        install()
+        from twisted.internet import reactor as global_reactor
+
+        reactor = own(global_reactor)
+        log.begin(self._config.settings("logs"))
+        try:
+            server = make_server(self._config, reactor, plugins=self._plugins, on_failure=self._failed)
+            self._process.follow(server, reactor, self._config)
+            server.privilegedStartService()
+        except (ConfigError, PluginLoadError, ListenError) as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
+        reactor.callWhenRunning(self._start, server, reactor)
+        # Our handlers are in place already, and workers are reaped by pidfd without SIGCHLD.
+        reactor.run(installSignalHandlers=False)
+
+    def _failed(self, failure: Failure) -> None:
+        self._process.failed(failure)
+
+    def _start(self, server: Server, reactor: Any) -> None:
+        try:
+            server.startService()
+        except Exception:
+            self._process.failed(Failure())
+            return
+        server.ready().addCallbacks(lambda _: self._ready(server, reactor), lambda failure: None)
+
+    def _ready(self, server: Server, reactor: Any) -> None:
+        tell_start(server)
+        if self._reload is not None:
+            Reload(self._reload, server, reactor).start()
+        # What stands now stands for long: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+
+def tell_start(server: Server) -> None:
+    """One block on a terminal, one record elsewhere."""
+    facts = start_facts(server)
+    if sys.stderr.isatty():
+        width = max(len(name) for name in facts)
+        lines = [f"  {name:<{width}}  {value}" for name, value in facts.items()]
+        sys.stderr.write("\n".join([f"twisted_rr {twisted_rr.__version__}", *lines, ""]) + "\n")
+    else:
+        log.logger("server").info("serving", event="serving", **facts)
+
+
+def start_facts(server: Server) -> dict[str, str]:
+    """What a person wants to know at the start: where, how many, how long a stop may take."""
+    facts: dict[str, str] = {}
+    for phase, name in (("FRONT", "serving"), ("STATUS", "status")):
+        urls = [url for child in server.phase(phase) for url in getattr(child, "urls", list)()]
+        if urls:
+            facts[name] = ", ".join(urls)
+    for pool in server.phase("WORKERS"):
+        alive, _ = pool.counts()
+        facts["workers"] = f"{alive} x {pool.concurrency} calls at once"
+    facts["stop"] = describe_budget(server.drain.budget)
+    return facts

@@ -1,0 +1,140 @@
+"""`twistd rr`: its options, and the service tree for the process's own reactor.
+
+The only module that knows the global reactor. Given a reactor, `makeService` treats the process as
+somebody else's: no signals, no exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.python import usage
+
+from twisted_rr import log
+from twisted_rr.build import make_server, read_config
+from twisted_rr.config import Config
+from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
+from twisted_rr.lifecycle.exits import Exits
+from twisted_rr.lifecycle.phases import Server
+from twisted_rr.lifecycle.settings import DrainSettings
+from twisted_rr.lifecycle.signals import Signals
+
+
+class Options(usage.Options):
+    """What ``twistd rr`` takes; twistd's own options stand before ``rr``."""
+
+    synopsis = "[twistd options] rr --config FILE [-o key=value ...]"
+    longdesc = "Serves the applications of a RoadRunner configuration with isolated workers."
+    optParameters = [
+        ["config", "c", ".rr.yaml", "The configuration file."],
+        ["dotenv", None, None, "A file of environment variables to read first."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["overrides"] = []
+
+    def opt_override(self, text: str) -> None:
+        """Override one key, such as http.pool.num_workers=4; may be repeated."""
+        self["overrides"].append(text)
+
+    opt_o = opt_override
+
+    def postOptions(self) -> None:
+        """Read the configuration, while there is a terminal to tell its problems to."""
+        try:
+            self["settings"] = read_config(self["config"], overrides=self["overrides"], dotenv=self["dotenv"])
+        except (ConfigError, PluginLoadError) as error:
+            # Not a UsageError: twistd prints its whole help for those and exits with 0.
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """The service tree for parsed *options*. Without *reactor*, the process is ours: signals and exit code too."""
+    config: Config = options["settings"]
+    if reactor is not None:
+        return make_server(config, reactor)
+    from twisted.internet import reactor as global_reactor
+
+    return _OfThisProcess(config, own(global_reactor), _in_foreground(options))
+
+
+def own(reactor: Any) -> Any:
+    """Make *reactor* ours: its clock becomes monotonic, before anybody made a timer with it."""
+    reactor.seconds = time.monotonic
+    return reactor
+
+
+class Process:
+    """The signals and the exit code of this process; made first of all.
+
+    :ivar exits: the exit code.
+    :ivar signals: the handlers, installed; `follow` lets them act on a server.
+    """
+
+    def __init__(self) -> None:
+        self.exits = Exits()
+        self.exits.install()
+        self.signals = Signals()
+        self.signals.install()
+
+    def follow(self, server: Server, reactor: Any, config: Config) -> None:
+        """Signals stop *server*, and its outcome becomes the exit code."""
+        drain = config.settings("drain") or DrainSettings()
+        second = drain.second_signal
+        self.signals.reopen = log.reopen
+        self.signals.reset = lambda: reset(server)
+        self.signals.attach(reactor, server.drain, second_int=second.int, second_term=second.term)
+        if drain.exit_code == "outcome":
+            self.exits.follow(lambda: server.code)
+        else:
+            self.exits.follow(lambda: 1 if server.failure is not None else 0)
+
+    def failed(self, failure: Any) -> None:
+        """For ``on_failure`` of the server: stop the process with exit code 1."""
+        self.exits.fail()
+        self.signals.stop("failure")
+
+
+def reset(server: Server) -> None:
+    """Replace the workers of every pool, one after the other."""
+    logger = log.logger("pool")
+    for pool in server.phase("WORKERS"):
+        pool.reset().addErrback(lambda failure: logger.failure("the reset failed", failure=failure))
+
+
+class _OfThisProcess(MultiService):
+    """The root under twistd: a port in use is one line in the foreground, and twistd's own report in a daemon."""
+
+    def __init__(self, config: Config, reactor: Any, foreground: bool) -> None:
+        super().__init__()
+        self._foreground = foreground
+        self._process = Process()
+        try:
+            server = make_server(config, reactor, on_failure=self._process.failed)
+        except (ConfigError, PluginLoadError) as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        self._process.follow(server, reactor, config)
+        server.setServiceParent(self)
+        log.begin(config.settings("logs"))
+
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except ListenError as error:
+            self._process.exits.fail()
+            if not self._foreground:
+                # twistd hands the error to the waiting parent, which prints it and exits with 1.
+                raise
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+
+
+def _in_foreground(options: Options) -> bool:
+    twistd = getattr(options, "parent", None) or {}
+    return bool(twistd.get("nodaemon"))
