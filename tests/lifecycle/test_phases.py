@@ -537,11 +537,15 @@ def test_a_failing_flush_does_not_keep_the_server() -> None:
 def test_a_worker_that_needed_sigkill_is_told_by_code_5() -> None:
     world = World()
     pool = FakePool("http")
-    pool.killed = 1  # type: ignore[attr-defined]
+    pool.stop = Deferred()
+    pool.killed = 7  # type: ignore[attr-defined]  # while it ran
     world.server.place("WORKERS", pool)
     world.start()
     world.stop()
-    assert world.server.code == 5
+    pool.killed += 1  # type: ignore[attr-defined]
+    pool.stop.callback(None)
+    assert world.server.report is not None
+    assert (world.server.report.killed, world.server.code) == (1, 5)
 
 
 def test_every_phase_has_a_place() -> None:

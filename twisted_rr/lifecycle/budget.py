@@ -15,7 +15,8 @@ import attrs
 from twisted_rr.errors import ConfigError, ConfigProblem
 
 if TYPE_CHECKING:
-    from twisted_rr.lifecycle.settings import DrainSettings, EndureSettings
+    from twisted_rr.config.sections import EndureSettings
+    from twisted_rr.lifecycle.settings import DrainSettings
 
 #: After how many seconds a platform kills what was asked to stop.
 PLATFORM_DEADLINES: Mapping[str, float] = {

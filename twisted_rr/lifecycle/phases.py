@@ -18,7 +18,7 @@ from twisted_rr.errors import RRError
 from twisted_rr.interfaces import IFront, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.clock import MonotonicClock
-from twisted_rr.lifecycle.drain import STOPPING, Drain
+from twisted_rr.lifecycle.drain import DRAINED, RUNNING, STOPPING, Drain
 from twisted_rr.lifecycle.notify import Notifier
 from twisted_rr.lifecycle.report import EXIT_CODES, FAILED, Report
 from twisted_rr.lifecycle.stopping import WayOut
@@ -56,6 +56,20 @@ class PhaseFailed(RRError):
 
     def __str__(self) -> str:
         return f"{self.phase}: {', '.join(self.children)} did not stop cleanly"
+
+
+class StartEnded(RRError):
+    """The server was stopped, or failed, before it was ready.
+
+    :ivar failure: why, None for a stop.
+    """
+
+    def __init__(self, failure: Failure | None) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return "stopped before it was ready" if self.failure is None else str(self.failure.value)
 
 
 class Phase(MultiService):
@@ -224,6 +238,24 @@ class Server(MultiService):
             self._abandon_start()
             raise
         Deferred.fromCoroutine(self._become_ready()).addErrback(self.fail)
+
+    def ready(self) -> Deferred[None]:
+        """Fires when everything serves; fails with `StartEnded` when a failure or a stop came first."""
+        waiter: Deferred[None] = Deferred(lambda cancelled: end())
+
+        def changed(state: str) -> None:
+            if state == RUNNING:
+                end()
+                waiter.callback(None)
+            elif self.drain.draining:
+                end()
+                waiter.errback(StartEnded(self.failure))
+
+        end = self.drain.watch(changed)
+        if self.drain.state in (RUNNING, DRAINED):
+            end()
+            waiter.callback(None)
+        return waiter
 
     async def _become_ready(self) -> None:
         waits = [maybeDeferred(wait) for wait in self._readiness()]

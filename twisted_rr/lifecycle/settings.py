@@ -1,4 +1,4 @@
-"""The sections ``drain`` and ``endure`` as frozen settings (drain.md 5.7).
+"""The section ``drain`` as frozen settings (drain.md 5.7); ``endure`` is one of `config.sections`.
 
 A duration that is None was not written by the user: `budget` then derives it from the whole, so that a
 small ``endure.grace_period`` needs no other key. Nothing is computed here.
@@ -21,24 +21,6 @@ def _duration_or(word: str) -> Callable[[str], float | str]:
         return word if text.lower() == word else parse_duration("0s" if text == "0" else text)
 
     return parse
-
-
-@attrs.frozen(kw_only=True)
-class EndureSettings:
-    """The section ``endure``: one duration, from the signal to the exit."""
-
-    grace_period: float | None = key(
-        kinds.duration(),
-        default=None,
-        doc="The whole budget of a stop, from the signal to the exit (30s; 26s under Kubernetes).",
-    )
-    watchdog_sec: int | None = key(
-        kinds.integer(min=0), default=None, ignored="systemd's WATCHDOG_USEC is read instead"
-    )
-    log_level: str | None = key(kinds.string(), default=None, ignored="use logs.level")
-    print_graph: bool | None = key(
-        kinds.boolean(), default=None, ignored="there is no dependency graph to print"
-    )
 
 
 @attrs.frozen(kw_only=True)

@@ -44,6 +44,7 @@ class WayOut:
         self._current: Phase | None = None
         self._limit = 0.0
         self._before = Tally.of(self._in_flights())
+        self._killed_before = self._killed()
         self._blockers: tuple[str, ...] = ()
         self._unstopped: list[str] = []
 
@@ -52,6 +53,10 @@ class WayOut:
 
     def _in_flights(self) -> list[Any]:
         return [front.in_flight for front in self._fronts()]
+
+    def _killed(self) -> int:
+        """Workers that needed SIGKILL so far."""
+        return sum(int(getattr(pool, "killed", 0)) for pool in self._server.phase("WORKERS"))
 
     async def walk(self) -> Report:
         """Stop everything; what happened."""
@@ -220,7 +225,7 @@ class WayOut:
     def _report(self) -> Report:
         drain = self._drain
         counts = Tally.of(self._in_flights()).since(self._before)
-        killed = sum(int(getattr(pool, "killed", 0)) for pool in self._server.phase("WORKERS"))
+        killed = self._killed() - self._killed_before
         assert drain.begun is not None
         arrived = drain.last_arrival
         report = Report(

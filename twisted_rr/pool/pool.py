@@ -49,6 +49,8 @@ class WorkerPool(Service):
     ``startService`` starts the workers; `ready` tells how it went. ``stopService`` takes no more calls,
     stops every worker by the schedule of `PoolHost.stop` and fires when all are reaped; what is then still
     open ends with WorkerDied. `finish` waits for open and waiting calls before that.
+
+    :ivar killed: workers that were told to stop and needed SIGKILL, since the start (exit code 5).
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class WorkerPool(Service):
         """
         self.name = name
         self.mux = False
+        self.killed = 0
         self.settings = settings
         self.health = PoolHealth(self)
         self._host = host
@@ -286,6 +289,10 @@ class WorkerPool(Service):
 
     def worker_retires(self, worker: Worker) -> None:
         self.crew.replace(worker, WorkerState.INVALID, warm=False)
+
+    def worker_forced(self, worker: Worker) -> None:
+        """See `WorkerOwner`."""
+        self.killed += 1
 
     def worker_answered(self, worker: Worker) -> None:
         self.crew.answered()

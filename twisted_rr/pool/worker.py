@@ -49,6 +49,9 @@ class WorkerOwner(Protocol):
     def worker_retires(self, worker: Worker) -> None:
         """It asks to be replaced."""
 
+    def worker_forced(self, worker: Worker) -> None:
+        """It was told to stop and needed SIGKILL."""
+
     def worker_answered(self, worker: Worker) -> None:
         """It gave its first answer."""
 
@@ -284,8 +287,8 @@ class Worker:
         return data
 
     def relay_lost(self, reason: str) -> None:
-        if self.left and self.state in GOING:
-            return  # it was told to stop, and its process will end
+        if self._kill_reason or self.state in GOING:
+            return  # it was killed or told to stop, and its process will end
         self._leave()
         try:
             if self.end is not None:
@@ -408,6 +411,7 @@ class Worker:
 
     def _force(self) -> None:
         self._log.warn("worker {pid} has not stopped, SIGKILL", pid=self.pid)
+        self._owner.worker_forced(self)
         self.process.signal(signal.SIGKILL)
 
     def kill(self, reason: str) -> None:

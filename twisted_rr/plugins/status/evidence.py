@@ -1,6 +1,6 @@
-"""How long each part of the server has said that it cannot go on: one bad moment is no evidence.
+"""Since when each part of the server has said that it cannot go on.
 
-What counts as bad is said by the providers (drain.md 5.2 a to d); here it is only timed.
+What counts as bad is said by the providers, which give a reason only when it has lasted (drain.md 5.2 a to d).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class PluginFacts:
 
     :ivar not_alive: why it cannot make progress, None when it can.
     :ivar not_alive_for: since how many seconds it says so.
-    :ivar proved: whether that is long enough to be believed.
+    :ivar proved: whether that is to be believed: only proof makes /health say no.
     :ivar not_ready: why a new call would not be served, None when it would.
     """
 
@@ -79,6 +79,7 @@ class Collector:
 
     def __init__(self, host: IHost, settings: StatusSettings, log: Any) -> None:
         self._host = host
+        self._stuck_after = settings.stuck_after
         self._strict = settings.liveness == "strict"
         self._evidence = Evidence(settings.stuck_after)
         self._progress = Progress()
@@ -102,20 +103,25 @@ class Collector:
             protocols=protocols,
         )
 
-    def forget(self) -> None:
-        """Start anew: what was seen before a stop is no evidence."""
+    def start(self) -> None:
+        """Start anew: what was seen before a stop is no evidence. Pools are told ``status.stuck_after``."""
         self._evidence.forget()
+        for provider in self._host.collect(IHealth):
+            if hasattr(provider, "stuck_after"):
+                provider.stuck_after = self._stuck_after
 
     def _plugins(self, now: float, protocols: tuple[ProtocolFacts, ...]) -> Iterable[PluginFacts]:
         stalled = self._stalled(now) if self._strict else None
         for provider in self._host.collect(IHealth):
-            not_alive = self._ask(provider.name, provider.alive) or stalled
+            told = self._ask(provider.name, provider.alive)
+            not_alive = told or stalled
             age = self._evidence.observe(now, provider.name, not_alive)
             yield PluginFacts(
                 name=provider.name,
                 not_alive=not_alive,
                 not_alive_for=age or 0.0,
-                proved=self._evidence.proves(age),
+                # A provider has waited before it said so; what we see ourselves has to last first.
+                proved=told is not None or self._evidence.proves(age),
                 not_ready=self._ask(provider.name, provider.ready),
             )
 

@@ -207,7 +207,7 @@ class StatusService(Service):
         super().startService()
         factory = _Factory(self.front, self._settings, self._host.clock.seconds)
         self._port.listen(factory, self._host.reactor)
-        self._collector.forget()
+        self._collector.start()
         self._unwatch = self._host.drain.watch(self._changed)
         self._changed(self._host.drain.state)
         self._tick()
