@@ -78,6 +78,7 @@ class Front:
     """Owns one session.
 
     :ivar answer: called with each exchange whose request is complete, for one without content inside ``begin``.
+    :ivar eager: whether content is asked for at once when the client waits for 100.
     :ivar refusals: ``(status, reason)`` of the session's own answers.
     """
 
@@ -110,7 +111,7 @@ class Front:
     def begin(self, session: Session, request: Request) -> Exchange:
         exchange = Exchange(self, session, request)
         self.exchanges.append(exchange)
-        if request.expect:
+        if request.expect and self.eager:
             session.expect_continue()
         if exchange.complete:
             self.answer(exchange)

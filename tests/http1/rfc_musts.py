@@ -555,7 +555,7 @@ RULES: tuple[Rule, ...] = (
         "Pipelined requests are answered in the order they came",
         (
             served(
-                *[b"".join(get(line=b"GET /%d HTTP/1.1" % n) for n in range(5))],
+                b"".join(get(line=b"GET /%d HTTP/1.1" % n) for n in range(5)),
                 *[Seen("GET", b"/%d" % n) for n in range(5)],
             ),
         ),
