@@ -9,23 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted_rr.errors import ConfigError, ConfigProblem
-from twisted_rr.interfaces import IHealth, IHost
+from twisted_rr.interfaces import IHost
 
 from .config import HttpSettings
 from .forwarded import LOOPBACK, Forwarding
-from .service import HttpFront, HttpHealth
+from .service import HttpFront
 from .uploads import UploadPolicy
 
 SETTINGS = HttpSettings
 
 
 def build(settings: HttpSettings, host: IHost, environ: Mapping[str, str] = os.environ) -> None:
-    """Give *host* the pool, the front and its health."""
+    """Give *host* the front and its pool, whose health the host collects."""
     pool = host.pool("http", settings.pool, "http")
     forwarding = Forwarding(trusted_subnets(settings, environ), settings.trusted_headers)
     front = HttpFront(settings, pool, host, forwarding, upload_policy(settings, host.setting("server")))
     host.place("FRONT", front)
-    host.provide(IHealth, HttpHealth(front))
 
 
 def trusted_subnets(settings: HttpSettings, environ: Mapping[str, str]) -> tuple[str, ...]:

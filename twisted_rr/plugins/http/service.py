@@ -19,7 +19,7 @@ from zope.interface import implementer
 from twisted_rr.errors import Cancelled, Draining, NoFreeWorker, QueueFull
 from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
-from twisted_rr.interfaces import IFront, IHealth
+from twisted_rr.interfaces import IFront
 from twisted_rr.lifecycle.in_flight import InFlight
 from twisted_rr.lifecycle.listeners import Listener
 from twisted_rr.net import ports
@@ -405,25 +405,3 @@ def address_of(address: Any) -> tuple[str, int] | None:
     """Host and port of Twisted's address object, None for a unix socket."""
     host = getattr(address, "host", None)
     return None if host is None else (host, address.port)
-
-
-@implementer(IHealth)
-class HttpHealth:
-    """The pool's health, and whether the front listens."""
-
-    name = "http"
-
-    def __init__(self, front: HttpFront) -> None:
-        self._front = front
-
-    def alive(self) -> str | None:
-        """As the pool."""
-        reason: str | None = self._front.pool.health.alive()
-        return reason
-
-    def ready(self) -> str | None:
-        """As the pool, once there is a way in."""
-        reason: str | None = self._front.pool.health.ready()
-        if reason is None and not self._front.listening:
-            return f"not listening on {self._front.settings.address}"
-        return reason
