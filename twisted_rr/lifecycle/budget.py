@@ -38,7 +38,7 @@ _ANNOUNCE_SHARE = 0.2
 # Below about 10 s the reserves shrink with the whole, so that 1 s still leaves most of it to the requests.
 _STOP_SHARE = 0.3
 _FLUSH_SHARE = 0.1
-_DEV_TOTAL_EXTRA = 0.8
+_DEV_RESERVE = 0.8
 
 
 @attrs.frozen
@@ -80,15 +80,17 @@ class Budget:
 
     def briskly(self) -> Budget:
         """The same for a developer's Ctrl-C: no announce, ``dev_finish``, short reserves."""
-        cut = min(self.dev_finish, self.cut)
+        frame = min(self.frame, 0.25 * _DEV_RESERVE)
+        term = min(self.term, 0.5 * _DEV_RESERVE)
+        flush = min(self.flush, 0.25 * _DEV_RESERVE)
         return attrs.evolve(
             self,
-            total=cut + _DEV_TOTAL_EXTRA,
+            total=min(self.dev_finish, self.cut) + frame + term + flush,
             announce_min=0.0,
             announce_max=0.0,
-            frame=min(self.frame, 0.25 * _DEV_TOTAL_EXTRA),
-            term=min(self.term, 0.5 * _DEV_TOTAL_EXTRA),
-            flush=min(self.flush, 0.25 * _DEV_TOTAL_EXTRA),
+            frame=frame,
+            term=term,
+            flush=flush,
         )
 
 

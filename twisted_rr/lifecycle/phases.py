@@ -224,13 +224,13 @@ class Server(MultiService):
         self.report = None
         self.failure = None
         self._announced = False
-        self.drain.start()
-        Service.startService(self)
-        self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
         self._unfollow = [
             self.drain.watch(self._changed),
             self.notify.follow(self.drain, self.clock, self.line),
         ]
+        self.drain.start()
+        Service.startService(self)
+        self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._shutdown_begins)
         try:
             for phase in self:
                 phase.startService()
