@@ -44,6 +44,9 @@ SETTLE = 0.1
 PARTING = 0.5
 """How long the stop waits for clients to close after our FIN, lest a reset overtakes an answer."""
 
+LAST_PARTING = 0.05
+"""The same when the stop is forced."""
+
 LAST_SECONDS = 2.0
 """Idle connections are closed this long before the deadline at the latest (drain.md F14)."""
 
@@ -352,8 +355,7 @@ class HttpFront(Service):
     async def _stop(self) -> None:
         try:
             await self._drained()
-            if not self._hurried:
-                await self._pause(PARTING)
+            await self._pause(LAST_PARTING if self._hurried else PARTING)
             for transport in list(self.sessions.values()):
                 transport.loseConnection()
             if self.sessions:
