@@ -79,6 +79,8 @@ class StatusFront:
         self._room = room
         self._log = host.log("status")
         self.sessions: set[Any] = set()
+        #: Called when the last connection is gone.
+        self.on_empty: Callable[[], None] = lambda: None
 
     def begin(self, session: Session, request: Any) -> Any:
         """Answer, or hold the question when its client asked for that and nothing has changed."""
@@ -102,6 +104,8 @@ class StatusFront:
     def closed(self, session: Session) -> None:
         """A connection is gone."""
         self.sessions.discard(session)
+        if not self.sessions:
+            self.on_empty()
 
     def _answer(self, question: Question) -> Answer:
         return answers.answer(question, self._collector.collect(), self._settings)
@@ -247,16 +251,21 @@ class StatusService(Service):
         self._timer = None
 
     async def _close_sessions(self) -> None:
-        if self.front.sessions:
-            await self._pause(_LAST_QUESTIONS)
-            for session in list(self.front.sessions):
-                session.close_idle(half_received=True)
-        if self.front.sessions:
-            await self._pause(_LAST_ANSWERS)
-            for session in list(self.front.sessions):
-                session.cut()
+        await self._settle(_LAST_QUESTIONS)
+        for session in list(self.front.sessions):
+            session.close_idle(half_received=True)
+        await self._settle(_LAST_ANSWERS)
+        for session in list(self.front.sessions):
+            session.cut()
 
-    def _pause(self, seconds: float) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        self._host.clock.callLater(seconds, done.callback, None)
-        return done
+    async def _settle(self, seconds: float) -> None:
+        """Wakers: a timer, and the end of the last connection."""
+        if not self.front.sessions:
+            return
+        settled: Deferred[None] = Deferred()
+        timer = self._host.clock.callLater(seconds, settled.callback, None)
+        self.front.on_empty = lambda: settled.callback(None) if not settled.called else None
+        await settled
+        self.front.on_empty = lambda: None
+        if timer.active():
+            timer.cancel()
