@@ -262,7 +262,7 @@ class WorkerPool(Service):
         self._serve()
         if self.settings.debug and not worker.jobs:
             worker.replaced = True
-            worker.retire(WorkerState.STOPPED)  # nobody waits any more, and the next call gets fresh code
+            worker.retire(WorkerState.DESTROYED)  # nobody waits any more, and the next call gets fresh code
 
     def _wrong_kind(self, worker: Worker) -> None:
         kinds = ("one call", "many calls")

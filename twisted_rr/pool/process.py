@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 
 from twisted_rr.pool.spec import LaunchSpec
@@ -187,8 +188,8 @@ class WorkerProcess(ProcessProtocol):
 
     def _signal_alone(self, number: int) -> None:
         try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
+            self.transport.signalProcess(number)  # type: ignore[union-attr]
+        except ProcessExitedAlready:
             pass  # it is gone, and will be reaped
 
     # ------------------------------------------------------------------ called by Twisted

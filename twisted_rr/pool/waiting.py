@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from twisted_rr.errors import ApplicationError, Cancelled
+from twisted_rr.errors import ApplicationError, Cancelled, PoolError
 
 
 class Waiting:
@@ -137,9 +137,15 @@ class Collecting(Lobby):
         try:
             for piece in call.queue:
                 call.spool.write(piece)
+            if not call.more:
+                call.spool.finish()  # what the spool makes of the body may be refused: here, not at a worker
         except OSError as error:
             self._left(call)
             call.fail(ApplicationError(f"the body cannot be stored: {error.strerror}"))
+            return
+        except PoolError as error:
+            self._left(call)
+            call.fail(error)
             return
         call.drop()
         if not call.more:

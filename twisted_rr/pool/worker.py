@@ -276,9 +276,6 @@ class Worker:
             self._log.failure("worker {pid}: its answer could not be handled", pid=self.pid)
             self._lose("its answer could not be handled")
             self.process.signal(signal.SIGKILL)
-        if self._stalled and not self.end.missed:
-            self._stalled = False
-            self._owner.worker_room(self)
 
     def relay_output(self) -> bytes:
         data = self._take()
@@ -353,6 +350,9 @@ class Worker:
         self.end.tick(now)
         if not self.end.missed:
             self.still = None
+            if self._stalled:
+                self._stalled = False
+                self._owner.worker_room(self)
             return
         if not self._stalled:
             self._stalled = True

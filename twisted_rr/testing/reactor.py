@@ -5,6 +5,7 @@ It opens nothing. Descriptors given to it are remembered; nothing is ever readab
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -119,12 +120,16 @@ class FakeReactor(Clock):
         return process
 
     def killpg(self, group: int, number: int) -> None:
-        """What ``os.killpg`` is to the real thing: give it to `PoolHost.killpg`."""
+        """What ``os.killpg`` is to the real thing; the `killpg` of a `PoolHost`."""
         for process in self.processes:
             if process.number == group and process.alive:
                 process.signalProcess(number)
                 return
         raise ProcessLookupError(group)
+
+    def pidfd_open(self, pid: int) -> int:
+        """A descriptor that is never readable, because the test itself ends processes."""
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def addReader(self, reader: Any) -> None:
         if reader not in self.readers:

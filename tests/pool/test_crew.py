@@ -1,0 +1,638 @@
+"""How many workers there are: start, replacement, back-off, max_jobs, reset, size, stop."""
+
+import signal
+
+import pytest
+from pool_world import World
+
+from twisted_rr.errors import NoFreeWorker, WorkerDied, WorkerStartError
+from twisted_rr.pool.state import WorkerState
+
+
+def results(deferred):
+    seen = []
+    deferred.addBoth(seen.append)
+    return seen
+
+
+def error_of(seen):
+    [failure] = seen
+    return failure.value
+
+
+def finish_signals(world):
+    """Let signals that were sent take effect."""
+    world.turn()
+
+
+# ---------------------------------------------------------------------------------- start
+
+
+def test_the_pool_is_ready_once_every_worker_answered():
+    world = World(num_workers=3)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    first, second, third = world.new()
+    first.answer_handshake()
+    second.answer_handshake()
+    assert seen == []
+    assert world.pool.health.ready() == "the workers are starting"
+    third.answer_handshake()
+    assert seen == [None]
+    assert world.pool.health.ready() is None
+    assert world.pool.counts() == (3, 3)
+    assert results(world.pool.ready()) == [None]
+
+
+@pytest.mark.parametrize("mux", [False, True])
+def test_the_workers_answer_tells_whether_the_pool_is_mux(mux):
+    assert World(mux=mux).start().pool.mux is mux
+
+
+def test_a_command_that_does_not_exist_fails_the_start_with_its_name():
+    world = World(num_workers=2)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    broken, other = world.new()
+    broken.process.status(b"exec 2")
+    broken.process.exit(code=127)
+    finish_signals(world)
+    error = error_of(seen)
+    assert isinstance(error, WorkerStartError)
+    assert "command not found: php" in str(error)
+    assert not other.process.alive
+    world.reactor.advance(600)
+    assert len(world.reactor.processes) == 2
+
+
+def test_a_worker_that_exits_at_once_fails_the_start_with_its_last_lines():
+    world = World(num_workers=1)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    [worker] = world.new()
+    worker.process.stderr(b"Traceback:\nNo module")
+    worker.process.stderr(b" named 'shop'\n")
+    worker.process.exit(code=3)
+    finish_signals(world)
+    error = error_of(seen)
+    assert "ended before the handshake with exit code 3" in str(error)
+    assert error.stderr == ["Traceback:", "No module named 'shop'"]
+
+
+def test_garbage_instead_of_an_answer_fails_the_start_and_is_shown():
+    world = World(num_workers=1)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    [worker] = world.new()
+    worker.write(b"Hello, world!\n")
+    finish_signals(world)
+    assert "print to stdout" in str(error_of(seen))
+    assert "Hello, world!" in str(error_of(seen))
+    assert worker.process.signals[0] == signal.SIGKILL
+
+
+def test_a_worker_that_never_answers_fails_the_start_after_allocate_timeout():
+    world = World(num_workers=2, allocate_timeout=7.0)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    world.reactor.advance(6.9)
+    assert seen == []
+    world.reactor.advance(0.2)
+    finish_signals(world)
+    assert "no answer to the handshake within 7 s" in str(error_of(seen))
+    assert world.alive == []
+
+
+def test_the_failed_start_is_told_only_when_all_are_reaped():
+    world = World(num_workers=2)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    broken, slow = world.new()
+    slow.process.obeys.clear()
+    broken.process.exit(code=1)
+    finish_signals(world)
+    assert seen == []
+    assert slow.process.signals[0] == signal.SIGKILL
+    slow.process.exit(signal=9)
+    assert isinstance(error_of(seen), WorkerStartError)
+    assert "did not start" in world.pool.health.ready()
+
+
+def test_a_process_that_cannot_be_made_fails_the_start():
+    world = World(num_workers=1)
+    world.reactor.spawn_error = OSError(11, "Resource temporarily unavailable")
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    world.turn()
+    assert "temporarily unavailable" in str(error_of(seen))
+
+
+def test_a_stop_during_the_start_ends_it():
+    world = World(num_workers=2)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    world.new()[0].answer_handshake()
+    stopped = results(world.pool.stopService())
+    finish_signals(world)
+    world.reactor.advance(1)
+    world.reactor.advance(2)
+    finish_signals(world)
+    assert stopped == [None]
+    assert isinstance(error_of(seen), WorkerStartError)
+
+
+def test_a_pool_can_be_started_again_after_its_stop():
+    world = World(num_workers=1).start()
+    world.pool.stopService()
+    world.workers[0].process.exit()
+    world.start()
+    assert world.pool.counts() == (1, 1)
+    world.open(b"again")
+    assert world.workers[-1].request() == b"again"
+
+
+def test_num_workers_0_asks_the_machine_for_two_at_least():
+    world = World(num_workers=0)
+    world.pool.startService()
+    assert len(world.reactor.processes) >= 2
+
+
+# ------------------------------------------------------------------------------ replacing
+
+
+def serve_all(world):
+    """Every worker gives its first answer."""
+    for _ in world.workers:
+        world.open()
+    for worker in world.workers:
+        worker.request()
+        worker.reply(b"")
+
+
+def test_a_worker_that_answered_once_is_replaced_at_once():
+    world = World(num_workers=2).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    assert len(world.up()) == 1
+    assert world.pool.counts() == (2, 2)
+
+
+def test_workers_that_die_before_an_answer_are_replaced_with_growing_pauses():
+    world = World(num_workers=1).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    pauses = []
+    for _ in range(8):
+        [worker] = world.new()
+        worker.process.exit(code=1)
+        pause = 0.0
+        while not (len(world.reactor.processes) > len(world.workers)):
+            world.reactor.advance(0.05)
+            pause += 0.05
+            assert pause < 10
+        pauses.append(round(pause, 2))
+    assert pauses[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=0.06)
+    assert pauses[-1] == pytest.approx(5.0, abs=0.06)
+    assert len(world.alive) == 1
+
+
+def test_a_first_answer_ends_the_back_off():
+    world = World(num_workers=2).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    [worker] = world.new()
+    worker.process.exit(code=1)
+    world.reactor.advance(0.1)
+    [worker] = world.up()
+    for _ in range(2):
+        world.open()
+    for each in world.workers:
+        if each.process.alive and each.request() is not None:
+            each.reply(b"")
+    assert world.pool.crew.backoff.failures == 0
+    worker.process.exit(signal=9)
+    assert len(world.new()) == 1
+
+
+def test_one_start_a_back_off_step_however_many_are_missing():
+    world = World(num_workers=4).start()
+    for worker in world.workers:
+        worker.process.exit(code=1)
+    assert world.new() == []
+    world.reactor.advance(5)
+    assert len(world.new()) == 1
+
+
+def test_a_worker_that_exits_with_0_unasked_before_an_answer_counts_as_a_failure():
+    world = World(num_workers=1).start()
+    world.workers[0].process.exit(code=0)
+    assert world.new() == []
+    world.reactor.advance(0.1)
+    assert len(world.new()) == 1
+
+
+def test_health_tells_a_crash_loop_from_a_command_that_cannot_run():
+    world = World(num_workers=1).start()
+    world.workers[0].process.exit(code=1)
+    for _ in range(30):
+        world.reactor.advance(5)
+        for worker in world.new():
+            worker.process.exit(code=1)
+    assert world.pool.health.alive() is None
+    assert world.pool.health.ready() == "no worker is alive"
+    for _ in range(4):
+        world.reactor.advance(5)
+        for worker in world.new():
+            worker.process.status(b"exec 2")
+            worker.process.exit(code=127)
+    assert "command not found" in world.pool.health.alive()
+
+
+def test_a_closed_relay_is_a_death_even_if_the_process_stays():
+    world = World(num_workers=1).start()
+    _, to = world.open()
+    [worker] = world.workers
+    worker.request()
+    worker.relay.owner.relay_lost("closed by the worker")
+    assert not to.events
+    world.reactor.advance(0.5)
+    finish_signals(world)
+    assert worker.process.signals[0] == signal.SIGKILL
+    assert isinstance(to.error, WorkerDied)
+    assert "closed by the worker" in str(to.error)
+
+
+def test_a_bad_frame_kills_the_worker_and_fails_its_call():
+    world = World(num_workers=1).start()
+    _, to = world.open()
+    [worker] = world.workers
+    worker.request()
+    worker.write(b"Notice: undefined index\n")
+    assert "bad frame" in str(to.error)
+    assert worker.process.signals == [signal.SIGKILL]
+
+
+def test_a_receiver_that_calls_an_answer_nonsense_kills_the_worker():
+    from pool_world import Head, To
+
+    from twisted_rr.errors import FrameError
+
+    class Picky(To):
+        def context(self, codec, context, body, more):
+            raise FrameError("no head", context)
+
+    world = World(num_workers=1).start()
+    to = Picky()
+    world.pool.open(Head(), b"", False, to)
+    [worker] = world.workers
+    worker.request()
+    worker.reply(b"x")
+    assert isinstance(to.error, WorkerDied)
+    assert worker.process.signals == [signal.SIGKILL]
+
+
+def test_the_rest_of_the_group_is_killed_when_the_worker_has_ended():
+    world = World(num_workers=1).start()
+    [worker] = world.workers
+    killed = []
+    worker.relay.owner.process._killpg = lambda group, number: killed.append((group, number))
+    worker.process.exit(code=1)
+    assert killed == [(worker.pid, signal.SIGKILL)]
+
+
+# ------------------------------------------------------------------------------- max_jobs
+
+
+def test_a_small_max_jobs_is_exact():
+    world = World(num_workers=1, max_jobs=2).start()
+    [worker] = world.workers
+    for body in (b"1", b"2", b"3"):
+        world.open(body)
+    assert worker.request() == b"1"
+    worker.reply(b"")
+    assert worker.request() == b"2"
+    [new] = world.new()  # started with the last call, not after it
+    worker.reply(b"")
+    assert worker.told_to_stop()
+    new.answer_handshake()
+    assert new.request() == b"3"
+
+
+def test_at_max_jobs_a_worker_goes_on_until_its_replacement_is_up():
+    world = World(num_workers=1, max_jobs=10).start()
+    [worker] = world.workers
+    for _ in range(12):
+        world.open()
+        assert worker.request() is not None
+        worker.reply(b"")
+    [new] = world.new()
+    assert world.pool.workers()[0].status == WorkerState.MAX_JOBS
+    new.answer_handshake()
+    assert worker.told_to_stop()
+    world.open()
+    assert new.request() is not None
+
+
+def test_at_twice_max_jobs_a_worker_goes_even_without_replacement():
+    world = World(num_workers=1, max_jobs=10).start()
+    [worker] = world.workers
+    for _ in range(20):
+        world.open()
+        worker.request()
+        worker.reply(b"")
+    world.open()
+    assert worker.told_to_stop()
+    assert world.pool.waiting() == 1
+
+
+def test_max_jobs_has_a_jitter_of_at_most_14_percent():
+    from twisted_rr.pool.limits import jobs_limit
+
+    assert jobs_limit(100, lambda: 0.0) == 100
+    assert jobs_limit(100, lambda: 0.999) == 114
+    assert jobs_limit(7, lambda: 0.999) == 7
+    assert jobs_limit(0, lambda: 0.999) == 0
+
+
+def test_a_replaced_mux_worker_finishes_its_calls():
+    world = World(mux=True, num_workers=1, max_jobs=1).start()
+    [worker] = world.workers
+    _, to = world.open()
+    [stream] = worker.read()
+    assert worker.told_to_stop() is False
+    stream.send(b"\x92\xcc\xc8\x90", b"done", False)
+    worker.flush()
+    assert to.body == b"done"
+    worker.read()
+    assert worker.end.stopping
+
+
+# ------------------------------------------------------------------- reset, grow, shrink
+
+
+def test_reset_starts_the_new_worker_first_and_one_at_a_time():
+    world = World(num_workers=2).start()
+    old = list(world.workers)
+    seen = results(world.pool.reset())
+    [first] = world.new()
+    assert all(worker.process.alive for worker in old)
+    assert not any(worker.told_to_stop() for worker in old)
+    first.answer_handshake()
+    assert old[0].told_to_stop()
+    [second] = world.new()
+    second.answer_handshake()
+    assert old[1].told_to_stop()
+    assert seen == []
+    for worker in old:
+        worker.process.exit()
+    assert seen == [None]
+    assert world.new() == []
+    assert world.pool.counts() == (2, 2)
+
+
+def test_a_reset_that_cannot_start_new_workers_keeps_the_old():
+    world = World(num_workers=2).start()
+    seen = results(world.pool.reset())
+    [new] = world.new()
+    new.process.exit(code=1)
+    assert isinstance(error_of(seen), WorkerStartError)
+    world.reactor.advance(60)
+    assert world.new() == []
+    for body in (b"1", b"2"):
+        world.open(body)
+    assert sorted(worker.request() for worker in world.workers[:2]) == [b"1", b"2"]
+
+
+def test_a_busy_worker_gets_reset_timeout_to_finish():
+    world = World(num_workers=1, reset_timeout=9.0).start()
+    [old] = world.workers
+    _, to = world.open()
+    old.request()
+    world.pool.reset()
+    world.up()
+    world.reactor.advance(8.9)
+    assert not old.told_to_stop()
+    old.reply(b"in time")
+    assert to.body == b"in time"
+    assert old.told_to_stop()
+
+
+def test_after_reset_timeout_a_busy_worker_is_stopped():
+    world = World(num_workers=1, reset_timeout=9.0).start()
+    [old] = world.workers
+    world.open()
+    old.request()
+    world.pool.reset()
+    world.up()
+    world.reactor.advance(9.1)
+    world.reactor.advance(1.0)
+    assert old.process.signals == [signal.SIGTERM]
+
+
+def test_a_new_worker_of_the_other_kind_is_refused():
+    world = World(num_workers=1).start()
+    seen = results(world.pool.reset())
+    [new] = world.new()
+    new.answer_handshake(mux=True)
+    finish_signals(world)
+    assert "restart the server" in str(error_of(seen))
+    assert not new.process.alive
+    world.open(b"still")
+    assert world.workers[0].request() == b"still"
+
+
+def test_grow_starts_more_and_fires_when_they_are_up():
+    world = World(num_workers=1).start()
+    seen = results(world.pool.grow(2))
+    assert seen == []
+    assert len(world.up()) == 2
+    assert seen == [None]
+    assert world.pool.counts() == (3, 3)
+
+
+def test_shrink_retires_workers_but_never_the_last():
+    world = World(num_workers=3).start()
+    seen = results(world.pool.shrink(5))
+    stopped = [worker for worker in world.workers if worker.told_to_stop()]
+    assert len(stopped) == 2
+    for worker in stopped:
+        worker.process.exit()
+    assert seen == [None]
+    assert world.new() == []
+    assert world.pool.counts() == (1, 1)
+
+
+def test_shrink_takes_the_idle_first_and_lets_a_busy_one_finish():
+    world = World(num_workers=2).start()
+    world.open()
+    busy = next(worker for worker in world.workers if worker.request())
+    idle = next(worker for worker in world.workers if worker is not busy)
+    world.pool.shrink(1)
+    assert idle.told_to_stop()
+    assert not busy.told_to_stop()
+
+
+# ----------------------------------------------------------------------------------- stop
+
+
+def test_the_stop_is_a_frame_then_sigterm_then_sigkill():
+    world = World(num_workers=1).start()
+    [worker] = world.workers
+    seen = results(world.pool.stopService())
+    assert worker.told_to_stop()
+    world.reactor.advance(0.9)
+    assert worker.process.signals == []
+    world.reactor.advance(0.2)
+    assert worker.process.signals == [signal.SIGTERM]
+    world.reactor.advance(1.8)
+    assert seen == []
+    world.reactor.advance(0.2)
+    world.turn()
+    assert worker.process.signals[:2] == [signal.SIGTERM, signal.SIGKILL]
+    assert seen == [None]
+
+
+def test_stop_fires_only_when_every_process_is_reaped():
+    world = World(num_workers=2).start()
+    seen = results(world.pool.stopService())
+    world.workers[0].process.exit()
+    assert seen == []
+    world.workers[1].process.exit()
+    assert seen == [None]
+
+
+def test_a_worker_that_closes_its_relay_while_stopping_is_no_event():
+    world = World(num_workers=1).start()
+    [worker] = world.workers
+    world.pool.stopService()
+    worker.relay.owner.relay_lost("closed by the worker")
+    world.reactor.advance(0.9)
+    assert worker.process.signals == []
+
+
+def test_hurry_kills_at_once_and_stop_still_waits_for_the_reaping():
+    world = World(num_workers=1).start()
+    [worker] = world.workers
+    worker.process.obeys.clear()
+    _, to = world.open()
+    worker.request()
+    seen = results(world.pool.stopService())
+    world.pool.hurry()
+    assert worker.process.signals == [signal.SIGKILL]
+    assert seen == []
+    worker.process.exit(signal=9)
+    assert seen == [None]
+    assert isinstance(to.error, WorkerDied)
+
+
+def test_no_worker_is_replaced_after_the_stop():
+    world = World(num_workers=2).start()
+    world.pool.stopService()
+    for worker in world.workers:
+        worker.process.exit(code=1)
+    world.reactor.advance(60)
+    assert world.new() == []
+
+
+def test_nothing_is_left_on_the_reactor_after_the_stop():
+    world = World(num_workers=2).start()
+    world.pool.stopService()
+    for worker in world.workers:
+        worker.process.exit()
+    assert world.reactor.getDelayedCalls() == []
+    assert world.reactor.readers == []
+
+
+def test_finish_waits_for_open_waiting_and_half_received_calls():
+    world = World(num_workers=1).start()
+    [worker] = world.workers
+    world.open(b"1")
+    world.open(b"2")
+    half, _ = world.open(b"3", more=True)
+    seen = results(world.pool.finish())
+    for _ in range(2):
+        worker.request()
+        worker.reply(b"")
+    assert seen == []
+    half.send(b"", False)
+    worker.request()
+    assert seen == []
+    worker.reply(b"")
+    assert seen == [None]
+
+
+# ---------------------------------------------------------------------------------- drain
+
+
+def test_in_a_drain_no_worker_is_recycled():
+    world = World(num_workers=1, max_jobs=10).start()
+    [worker] = world.workers
+    world.drain.begin("SIGTERM")
+    for _ in range(40):
+        world.open()
+        assert worker.request() is not None
+        worker.reply(b"")
+    assert world.new() == []
+
+
+def test_in_a_drain_a_dead_worker_is_replaced_only_for_a_call_that_waits():
+    world = World(num_workers=2).start()
+    serve_all(world)
+    world.drain.begin("SIGTERM")
+    world.workers[0].process.exit(signal=9)
+    assert world.new() == []
+    world.open(b"1")
+    assert world.new() == []
+    world.open(b"2")
+    assert len(world.new()) == 1
+
+
+def test_in_a_drain_a_worker_that_cannot_be_started_fails_the_waiting_calls_at_once():
+    world = World(num_workers=1).start()
+    serve_all(world)
+    world.drain.begin("SIGTERM")
+    world.workers[0].process.exit(signal=9)
+    _, to = world.open()
+    [worker] = world.new()
+    worker.process.status(b"exec 2")
+    worker.process.exit(code=127)
+    assert isinstance(to.error, NoFreeWorker)
+
+
+def test_a_mux_worker_is_told_of_the_drain():
+    world = World(mux=True, num_workers=1).start()
+    world.drain.begin("SIGTERM")
+    [worker] = world.workers
+    worker.read()
+    assert worker.said_to_us == [{"draining": {"deadline_ms": 30000}}]
+
+
+# ---------------------------------------------------------------------------------- debug
+
+
+def test_debug_starts_a_fresh_worker_for_each_call():
+    world = World(debug=True)
+    world.pool.startService()
+    seen = results(world.pool.ready())
+    [probe] = world.up()
+    assert seen == [None]
+    assert probe.told_to_stop()
+    probe.process.exit()
+    for body in (b"1", b"2"):
+        world.open(body)
+    first, second = world.up()
+    assert [first.request(), second.request()] == [b"1", b"2"]
+    first.reply(b"")
+    assert first.told_to_stop()
+    assert not second.told_to_stop()
+    assert world.new() == []
+
+
+def test_debug_does_not_keep_a_worker_whose_call_was_given_up():
+    world = World(debug=True)
+    world.start()
+    call, _ = world.open()
+    [worker] = world.new()
+    call.cancel("client")
+    worker.answer_handshake()
+    assert worker.told_to_stop()
