@@ -61,7 +61,7 @@ class _Writer:
 
     def _comment(self, doc: str, indent: str) -> Iterable[str]:
         if doc and self._comments:
-            yield f"{indent}# {doc}\n"
+            yield f"{indent}# {doc.replace('``', '')}\n"
 
     def _entry(self, name: str, value: Any, kind: Kind | None, indent: str) -> Iterable[str]:
         key = self._text(name, is_value=False)

@@ -68,7 +68,12 @@ def _explained(error: yaml.YAMLError, name: str, text: str) -> tuple[str, Mark]:
     mark = Mark(name) if place is None else Mark(name, place.line + 1, place.column + 1)
     if "cannot start any token" in reason and place is not None:
         return f"not YAML: {_bad_start(text.splitlines()[place.line][place.column])}", mark
-    return f"not YAML: {reason}" + (f" {error.context}" if error.context else ""), mark
+    hint = "; inside {} and [] a ${NAME} must be in quotes" if "${" in _line(text, mark.line) else ""
+    return f"not YAML: {reason}" + (f" {error.context}" if error.context else "") + hint, mark
+
+
+def _line(text: str, number: int) -> str:
+    return (["", *text.splitlines(), ""])[number] if number else ""
 
 
 def _bad_start(character: str) -> str:

@@ -35,8 +35,8 @@ class Section(Kind):
     def read(self, node: Node, at: Place) -> Any:
         if not isinstance(node, MapNode):
             return self.refuse(node, at)
-        entries = self.arrange(node, at).entries
         before = len(at.report.problems)
+        entries = self.arrange(node, at).entries
         values = self._values(entries, at)
         self._find_missing(entries, node, at)
         if len(at.report.problems) > before or any(value is INVALID for value in values.values()):
