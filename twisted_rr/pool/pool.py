@@ -82,7 +82,7 @@ class WorkerPool(Service):
         self._takers: list[Worker] = []
         self._waiting = Waiting(host.reactor, settings.allocate_timeout, self._expired)
         self._lobby = Lobby(self._left)
-        self._collecting = Collecting(self._left, self._collected)
+        self._collecting = Collecting(self._left, self._collected, self._fail_later)
         self._bodies: set[Call] = set()  # their bodies are being collected
         self._known = False  # whether ``mux`` is known
         self._ready: list[Deferred[None]] = []

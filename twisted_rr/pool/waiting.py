@@ -124,14 +124,21 @@ class Lobby:
 class Collecting(Lobby):
     """The place of a call for a one-call worker while its body comes: it is spooled, never held up.
 
-    ``complete(call)`` is called once the body is there.
+    ``complete(call)`` is called once the body is there, ``failed(call, error)`` when it cannot be taken: the call
+    may still be inside ``open``, so its receiver is told later.
     """
 
-    __slots__ = ("_complete",)
+    __slots__ = ("_complete", "_failed")
 
-    def __init__(self, left: Callable[[Any], None], complete: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        left: Callable[[Any], None],
+        complete: Callable[[Any], None],
+        failed: Callable[[Any, Exception], None],
+    ) -> None:
         super().__init__(left)
         self._complete = complete
+        self._failed = failed
 
     def pump(self, call: Any) -> None:
         try:
@@ -141,11 +148,11 @@ class Collecting(Lobby):
                 call.spool.finish()  # what the spool makes of the body may be refused: here, not at a worker
         except OSError as error:
             self._left(call)
-            call.fail(ApplicationError(f"the body cannot be stored: {error.strerror}"))
+            self._failed(call, ApplicationError(f"the body cannot be stored: {error.strerror}"))
             return
         except PoolError as error:
             self._left(call)
-            call.fail(error)
+            self._failed(call, error)
             return
         call.drop()
         if not call.more:
