@@ -70,7 +70,7 @@ class Exchange:
 
     def start(self) -> None:
         """The head is complete: open the call, or collect what a one-call worker reads whole."""
-        if not self._front.pool.mux:
+        if self._front.collects():
             self._collect()
         elif self.request.length == 0:
             self._open(b"", False)

@@ -141,6 +141,8 @@ class RequestHead:
         """
         if self.body is None:
             self.body = bodies.make(self)
+            if self.body.wanted:
+                self.session.expect_continue()
         self.spooled = True
         return self.body
 
