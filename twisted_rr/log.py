@@ -146,6 +146,7 @@ class ServerLog:
         self._numbers = {**_STREAMS, **(streams or {})}
         self._sinks: dict[str, Sink] = {}
         self._retry: Any = None
+        self._lost = 0
         self._publisher: LogPublisher | None = None
         self._levels_before: tuple[str, dict[str, str]] | None = None
         default, channels = self._routes(settings)
@@ -185,6 +186,7 @@ class ServerLog:
         self.observer.route(default, channels)
         self._levels = _effective_levels(default, channels)
         self.use_levels()
+        self._lost += sum(sink.dropped for sink in before.values())
         _close(before)
 
     def reopen(self) -> None:
@@ -197,6 +199,7 @@ class ServerLog:
         if self._publisher is not None:
             self._publisher.removeObserver(self.observer)
             self._publisher = None
+        self._clock = None
         if self._retry is not None and self._retry.active():
             self._retry.cancel()
         if self._levels_before is not None:
@@ -205,6 +208,7 @@ class ServerLog:
         for sink in self._sinks.values():
             sink.drain(patience)
         _close(self._sinks)
+        self._lost += sum(sink.dropped for sink in self._sinks.values())
         self._sinks = {}
 
     def flush(self) -> None:
@@ -215,7 +219,7 @@ class ServerLog:
     @property
     def dropped(self) -> int:
         """Lines that were lost because a sink failed or stalled, and events that could not be written."""
-        return sum(sink.dropped for sink in self._sinks.values()) + self.observer.failed
+        return self._lost + self.observer.failed + sum(sink.dropped for sink in self._sinks.values())
 
     # ----------------------------------------------------------- routes
 
@@ -273,10 +277,10 @@ class ServerLog:
     def _form(self, settings: ChannelSettings, sink: Sink) -> Form:
         ending = "\n" if settings.line_ending is None else settings.line_ending.replace("\\n", "\n")
         terminal = isinstance(sink, StreamSink) and sink.is_terminal
-        if settings.mode == "raw":
-            return raw_form(ending)
         if settings.file_logger_options is not None or settings.mode == "production":
             return json_form(ending)
+        if settings.mode == "raw":
+            return raw_form(ending)
         if settings.mode == "development" or terminal:
             return console_form(terminal and self._wants_colour(), ending)
         return json_form(ending)
