@@ -10,11 +10,45 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from twisted_rr.interfaces import IHealth
+from twisted_rr.pool.usage import state_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twisted_rr.pool.pool import WorkerPool
+    from twisted_rr.pool.worker import Worker
 
 STUCK_AFTER = 10.0  # seconds; drain.md 5.2
+SAMPLE = 0.5  # seconds between two looks at /proc, however often it is asked
+
+
+class Halted:
+    """Since when workers are stopped (SIGSTOP, a debugger) or in a system call that does not end.
+
+    It has to be asked about once a second, as the status plugin does.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._sampled = float("-inf")
+
+    def look(self, workers: Iterable[Worker], now: float) -> None:
+        """Read the states of *workers*; the others are forgotten."""
+        if now - self._sampled < SAMPLE:
+            return
+        self._sampled = now
+        seen, self._seen = self._seen, {}
+        for worker in workers:
+            state, ticks = state_of(worker.pid, worker.told_pid)
+            if state in ("T", "t", "D"):
+                # Heavy input and output shows D at every look, and uses CPU time in between.
+                before = seen.get(worker.pid)
+                self._seen[worker.pid] = before if before and before[0] == ticks else (ticks, now)
+
+    def halted_for(self, worker: Worker, now: float) -> float:
+        """Seconds, 0 when it was not at the last look."""
+        seen = self._seen.get(worker.pid)
+        return now - seen[1] if seen else 0.0
 
 
 @implementer(IHealth)
@@ -24,6 +58,7 @@ class PoolHealth:
     def __init__(self, pool: WorkerPool, stuck_after: float = STUCK_AFTER) -> None:
         self.stuck_after = stuck_after
         self._pool = pool
+        self._halted = Halted()
 
     @property
     def name(self) -> str:
@@ -38,9 +73,13 @@ class PoolHealth:
         if since is not None and not crew.counts()[0] and now - since >= self.stuck_after:
             return f"no worker can be started: {crew.last_error.reason if crew.last_error else 'unknown'}"
         holding = [worker for worker in crew.workers if worker.end is not None and worker.end.load]
-        if holding and all(worker.still_for(now) >= self.stuck_after for worker in holding):
-            return "no worker that holds a call answers heartbeats or uses CPU time"
+        self._halted.look(holding, now)
+        if holding and all(self._stuck_for(worker, now) >= self.stuck_after for worker in holding):
+            return "no worker that holds a call is running, or answers heartbeats and uses CPU time"
         return None
+
+    def _stuck_for(self, worker: Worker, now: float) -> float:
+        return max(worker.still_for(now), self._halted.halted_for(worker, now))
 
     def ready(self) -> str | None:
         pool = self._pool

@@ -45,5 +45,17 @@ def cpu_ticks(pid: int) -> int:
         return 0
 
 
+def state_of(pid: int, told_pid: int) -> tuple[str, int]:
+    """``(state letter, CPU ticks)`` as /proc/pid/stat has them; an empty letter when it is gone."""
+    if told_pid not in (0, pid) and _in_group(told_pid, pid):
+        pid = told_pid
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0].decode(), int(fields[11]) + int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return "", 0
+
+
 def _cpu(pid: int, age: float) -> float:
     return round(cpu_ticks(pid) / _TICKS / age * 100, 2) if age > 0 else 0.0

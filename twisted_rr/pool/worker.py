@@ -293,12 +293,8 @@ class Worker:
         except FrameError as error:
             self._broken(error)
             return
-        self._kill_reason = f"relay {reason}"
         # How the process ends is told by its exit, a moment later as a rule.
-        self._schedule(HANG_UP, self._hang_up)
-
-    def _hang_up(self) -> None:
-        self.kill(self._kill_reason)
+        self._schedule(HANG_UP, lambda: self.kill(f"relay {reason}"))
 
     def _no_data(self, data: bytes) -> None:
         raise FrameError("bytes before the handshake", data)
@@ -445,7 +441,7 @@ class Worker:
             reason = f"command not found: {words[0]}" if ending.errno == 2 else f"{words[0]}: {ending}"
         elif ending.step:
             reason = f"it could not be prepared: {ending}"
-        elif self._kill_reason and not self._kill_reason.startswith("relay "):
+        elif self._kill_reason:
             reason = self._kill_reason
         else:
             reason = f"it ended before the handshake with {ending}"
