@@ -115,7 +115,7 @@ async def upload(port: int, size: int, until: float, progress: Progress) -> None
     expected = f"{size} {hashlib.sha256(body).hexdigest()}".encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.closing(writer):
-        while time.monotonic() < until:
+        while not progress.errors:
             writer.write(b"POST /digest HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size)
             for at in range(0, size, 65536):
                 writer.write(body[at : at + 65536])
@@ -124,8 +124,9 @@ async def upload(port: int, size: int, until: float, progress: Progress) -> None
             status, _, answer = await read_answer(reader)
             if (status, answer) != (200, expected):
                 progress.errors.append(f"{status} {answer[:100]!r}")
-                return
             progress.transfers += 1
+            if time.monotonic() >= until:
+                return
 
 
 async def download(port: int, size: int, until: float, progress: Progress) -> None:
@@ -134,7 +135,7 @@ async def download(port: int, size: int, until: float, progress: Progress) -> No
     whole = (block * (size // len(block) + 1))[:size]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.closing(writer):
-        while time.monotonic() < until:
+        while True:
             writer.write(b"GET /big?size=%d HTTP/1.1\r\nHost: test\r\n\r\n" % size)
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
@@ -149,6 +150,8 @@ async def download(port: int, size: int, until: float, progress: Progress) -> No
                 at += len(piece)
                 progress.moved += len(piece)
             progress.transfers += 1
+            if time.monotonic() >= until:
+                return
 
 
 async def transfers(port: int, kind, size: int, clients: int, seconds: float) -> Progress:

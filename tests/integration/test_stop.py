@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -187,20 +188,26 @@ class Terminal:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.chdir(APPS)
-            os.execv(str(BIN / "twisted-rr"), ["twisted-rr", "serve", "asgi_app:app", "--port", str(self.port), "--status", f"127.0.0.1:{self.status_port}", "--workers", "2", *extra])
+            os.execv(str(BIN / "twisted-rr"), ["twisted-rr", "serve", "asgi_app:app", "--host", "127.0.0.1", "--port", str(self.port), "--status", f"127.0.0.1:{self.status_port}", "--workers", "2", *extra])
         self.text = b""
+        self.closing = False
         self._reader = Background(self._read)
         until(lambda: self._ready(), 20, 0.05, "the server on the terminal did not get ready")
 
     def _read(self):
-        while True:
+        # Never blocked in read(): a read under way would keep the terminal open behind our close().
+        while not self.closing:
             try:
-                piece = os.read(self.master, 65536)
+                if select.select([self.master], [], [], 0.05)[0]:
+                    self.text += os.read(self.master, 65536)
             except OSError:
                 return
-            if not piece:
-                return
-            self.text += piece
+
+    def close(self):
+        """What closing the window does."""
+        self.closing = True
+        self._reader.result()
+        os.close(self.master)
 
     def _ready(self):
         try:
@@ -263,7 +270,7 @@ def test_a_closed_terminal_leaves_no_process(tmp_path):
     terminal = Terminal(tmp_path)
     family = [terminal.pid, *_descendants(terminal.pid)]
     assert len(family) >= 3
-    os.close(terminal.master)
+    terminal.close()
     terminal.wait(6)
     until(lambda: not [pid for pid in family if alive(pid)], 2.0, why="a process outlived the terminal")
 

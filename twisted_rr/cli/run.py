@@ -92,11 +92,20 @@ def start_facts(server: Server) -> dict[str, str]:
     """What a person wants to know at the start: where, how many, how long a stop may take."""
     facts: dict[str, str] = {}
     for phase, name in (("FRONT", "serving"), ("STATUS", "status")):
-        urls = [url for child in server.phase(phase) for url in getattr(child, "urls", list)()]
+        urls = [url_of(child.address) for child in server.phase(phase) if hasattr(child, "address")]
         if urls:
             facts[name] = ", ".join(urls)
     for pool in server.phase("WORKERS"):
-        alive, _ = pool.counts()
-        facts["workers"] = f"{alive} x {pool.concurrency} calls at once"
+        workers = pool.workers()
+        facts["workers"] = f"{len(workers)} x {max(each.limit for each in workers)} calls at once"
     facts["stop"] = describe_budget(server.drain.budget)
     return facts
+
+
+def url_of(address: str) -> str:
+    """What to type into a browser for a listener's address; a unix socket's path stays as it is."""
+    if address.startswith("unix:"):
+        return address
+    host, _, port = address.rpartition(":")
+    everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "127.0.0.1", "": "127.0.0.1"}
+    return f"http://{everywhere.get(host, host)}:{port}"
