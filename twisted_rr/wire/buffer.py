@@ -36,6 +36,7 @@ class Pending:
         whole = b"".join(self._parts)
         self._parts.clear()
         self.size = 0
+        self._need = 0
         return whole
 
     def peek(self) -> bytes:

@@ -77,7 +77,8 @@ class Flow:
         self._offset = 0  # bytes of the queue's first item that were framed
 
     def drop(self) -> None:
-        """Throw away what is queued."""
+        """Throw away what is queued, and a message half come: the call is over on this side."""
+        self.assembly = None
         if self.queue:
             self.queue.clear()
         self.queued = 0

@@ -156,7 +156,7 @@ class MuxWorkerEnd:
     def _open(self, kind: int, more: bool, split: int, id: int, data: bytes, pos: int, end: int) -> None:
         middle = pos + 20 + split
         size = end - middle
-        if not split or not self._fits(data[pos + 1] != CODEC_RAW, split, size):
+        if not 0 < split <= MAX_CONTEXT or not 0 <= size <= self._max_frame or data[pos + 1] == CODEC_RAW:
             raise wrong(f"call {id}: opened with a context of {split} bytes, {size} of data", data, pos)
         self._last = id
         if self.stopping:
@@ -171,10 +171,11 @@ class MuxWorkerEnd:
             self.owner.opened(stream, self.codec, context, b"", True)
             self._message(stream, more, 0, data, pos, middle, end)
             return
-        if size > stream.credit_in:
-            raise self._beyond(stream, size, data, pos)
-        stream.credit_in -= size
-        stream.delivered(size)
+        if size:
+            if size > stream.credit_in:
+                raise self._beyond(stream, size, data, pos)
+            stream.credit_in -= size
+            stream.delivered(size)
         if not more:
             stream.closed = True
         self.owner.opened(stream, self.codec, context, data[middle:end], more)
@@ -208,12 +209,12 @@ class MuxWorkerEnd:
             return
         if size > stream.credit_in:
             raise self._beyond(stream, size, data, pos)
-        if stream.assembly is not None:
-            raise wrong(f"call {stream.id}: other data between the parts of a message", data, pos)
         stream.credit_in -= size
         stream.closed = not more
         if stream.cancelled or not stream.more:  # nobody takes it
             return
+        if stream.assembly is not None:
+            raise wrong(f"call {stream.id}: other data between the parts of a message", data, pos)
         stream.delivered(size)
         if not split:
             stream.to.data(data[middle:end], more)
@@ -228,15 +229,15 @@ class MuxWorkerEnd:
         size = end - middle
         if size > stream.credit_in:
             raise self._beyond(stream, size, data, pos)
+        stream.credit_in -= size
+        stream.closed = not more
+        if stream.cancelled or not stream.more:
+            return
         bits = data[pos + 10]
         text = bits & TEXT != 0
         assembly = stream.assembly
         if assembly is not None and assembly.text != text:
             raise wrong(f"call {stream.id}: a message that is text in one part only", data, pos)
-        stream.credit_in -= size
-        stream.closed = not more
-        if stream.cancelled or not stream.more:
-            return
         if (assembly.size if assembly else 0) + size > self.settings.max_message:
             stream.refuse_message(self.settings.max_message)
             return

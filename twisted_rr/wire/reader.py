@@ -56,10 +56,16 @@ class FrameReader:
         """
         self.check()
         frames: list[Frame] = []
+        data = self._pending.join(data)
+        pos = 0
         try:
-            while (frame := self._next(data)) is not None:
-                frames.append(frame)
-                data = b""
+            while pos < len(data):
+                end = self._end(data, pos)
+                if end > len(data):
+                    self._pending.keep(data[pos:], end - pos)
+                    break
+                frames.append(_frame(data, pos, end))
+                pos = end
         except FrameError as error:
             self._error = error
             if not frames:
@@ -72,11 +78,20 @@ class FrameReader:
         Raises as `feed` does.
         """
         self.check()
+        data = self._pending.join(data)
+        if not data:
+            return None
         try:
-            return self._next(data)
+            end = self._end(data, 0)
         except FrameError as error:
             self._error = error
             raise
+        if end > len(data):
+            self._pending.keep(data, end)
+            return None
+        if end < len(data):
+            self._pending.keep(data[end:], 1)
+        return _frame(data, 0, end)
 
     def check(self) -> None:
         """Raise what was found wrong after the last frame, if anything was."""
@@ -96,32 +111,24 @@ class FrameReader:
         """Hand over the bytes that no frame was made of, to go on with another reader."""
         return self._pending.drain()
 
-    def _next(self, data: bytes) -> Frame | None:
-        if self._pending.size:
-            data = self._pending.join(data)
-        if not data:
-            return None
-        need = self._size(data)
-        if len(data) < need:
-            self._pending.keep(data, need)
-            return None
-        if len(data) > need:
-            self._pending.keep(data[need:], PREFIX)
-        hl, flags, bits, length = parse_prefix(data[:PREFIX])
-        options = Struct(f"<{hl - 3}I").unpack_from(data, PREFIX)
-        return Frame(flags, bits, options, data[need - length : need])
-
-    def _size(self, data: bytes) -> int:
-        """How many bytes are needed to go on: those of the frame once its header is readable."""
-        if len(data) < PREFIX:
-            if looks_wrong(data):
-                raise garbage(data)
-            return PREFIX
+    def _end(self, data: bytes, pos: int) -> int:
+        """Where the frame at *pos* ends; as long as its header is not there, where that ends."""
+        if len(data) - pos < PREFIX:
+            if looks_wrong(data[pos : pos + 1]):
+                raise garbage(data[pos:])
+            return pos + PREFIX
         try:
-            hl, _, _, length = parse_prefix(data[:PREFIX])
+            hl, _, _, length = parse_prefix(data[pos : pos + PREFIX])
         except FrameError as error:
-            error.first = data[:FIRST_BYTES]
+            error.first = data[pos : pos + FIRST_BYTES]
             raise
         if length > self._max:
-            raise TooLarge(f"a payload of {length} bytes, at most {self._max} are taken", data[:FIRST_BYTES])
-        return 4 * hl + length
+            reason = f"a payload of {length} bytes, at most {self._max} are taken"
+            raise TooLarge(reason, data[pos : pos + FIRST_BYTES])
+        return pos + 4 * hl + length
+
+
+def _frame(data: bytes, pos: int, end: int) -> Frame:
+    hl, flags, bits, length = parse_prefix(data[pos : pos + PREFIX])
+    options = Struct(f"<{hl - 3}I").unpack_from(data, pos + PREFIX)
+    return Frame(flags, bits, options, data[end - length : end])
