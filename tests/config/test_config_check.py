@@ -225,3 +225,10 @@ def test_the_schema_has_every_section_and_key_with_its_bounds():
 
 def test_the_schema_of_the_registry_as_a_kind_is_the_same():
     assert registry().schema() == export(registry())
+
+
+def test_the_same_warning_is_kept_once():
+    report = Report()
+    for path in ("a", "a", "b"):
+        report.warning(path, "odd", None)
+    assert [str(one) for one in report.warnings] == ["a: odd", "b: odd"]

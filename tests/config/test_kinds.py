@@ -1,5 +1,6 @@
 """Every kind of value: what it takes, what it makes of it, and what it says about the rest."""
 
+import json
 import math
 
 import attrs
@@ -162,6 +163,22 @@ def test_what_a_kind_refuses_and_how_it_says_so(kind, text, reason):
     value, problems, _ = read(kind, text)
     assert value is INVALID
     assert problems == [reason]
+
+
+@pytest.mark.parametrize(
+    "kind", [*{type(one): one for one, *_ in GOOD}.values(), kinds.string("x", "x"), kinds.integer(max=1)]
+)
+def test_every_kind_has_a_schema_in_json(kind):
+    assert isinstance(json.loads(json.dumps(kind.schema())), dict)
+
+
+def test_what_is_no_value_says_so():
+    assert repr(INVALID) == "INVALID"
+
+
+def test_nothing_is_no_item_of_a_list():
+    assert read(kinds.list_of(kinds.integer()), "[1, ]")[0] == (1,)
+    assert read(kinds.list_of(kinds.integer()), "[~]")[1] == ["expected an integer, not nothing"]
 
 
 def test_all_bad_items_of_a_list_are_told_with_their_place():

@@ -7,6 +7,8 @@ import pytest
 from sample import SampleHttp, SamplePool, registry
 
 from twisted_rr.config import Registry, kinds, load
+from twisted_rr.config.nodes import Mark, Scalar
+from twisted_rr.config.report import INVALID, Place, Report
 from twisted_rr.config.sections import LogSettings
 from twisted_rr.errors import ConfigError
 
@@ -414,6 +416,14 @@ def test_an_empty_include_is_told(write):
 def test_a_name_that_cannot_be_a_section_is_refused(name):
     with pytest.raises(ValueError, match=r"section|registered"):
         Registry().add(name, kinds.any_value())
+
+
+def test_a_registry_reads_maps_only():
+    report = Report()
+    assert registry().read(Scalar("x", Mark("f")), Place("", report)) is INVALID
+    assert [str(one) for one in report.problems] == [
+        "f: expected sections, each with its keys, not the text 'x'"
+    ]
 
 
 def test_a_section_s_sentence_is_its_class_s_first_line_or_given():

@@ -227,3 +227,14 @@ def test_an_event_of_old_style_or_with_a_broken_format_is_still_a_line(utc):
 def test_the_ending_is_what_the_settings_say():
     assert json_form("\r\n")(event("m")).endswith(b"}\r\n")
     assert raw_form("")(event("m")) == b"m"
+
+
+def test_a_format_whose_field_is_missing_tells_so_in_the_line():
+    assert FORMS["raw"](event("hello {nobody}")).startswith(b"Unable to format event")
+
+
+def test_formats_with_more_than_names_are_those_of_twisted():
+    assert (
+        FORMS["raw"](event("{value.real} {maker()} {items[0]}", value=5, maker=lambda: 6, items=[7]))
+        == b"5 6 7\n"
+    )

@@ -226,6 +226,17 @@ def test_drain_waits_for_a_reader_but_not_for_ever(pipe):
     sink.close()
 
 
+def test_drain_goes_on_as_long_as_something_is_taken():
+    read, write = os.pipe()
+    sink = Scripted(-errno.EAGAIN, -errno.EAGAIN, 2, -errno.EAGAIN)
+    sink._fd = write
+    sink.write(b"hello\n")
+    sink.drain(60.0, now=lambda: 0.0)
+    assert (sink.taken, sink.pending) == (b"hello\n", False)
+    os.close(read)
+    os.close(write)
+
+
 def test_drain_gives_a_full_disk_up(tmp_path):
     class Full(FileSink):
         def _send(self, data):
@@ -325,6 +336,7 @@ def test_old_files_go_by_age(tmp_path):
     sink = rotating(tmp_path, clock, max_age=3)
     old = tmp_path / "a-2023-11-01T00-00-00.000.log.gz"
     young = tmp_path / "a-2023-11-13T00-00-00.000.log"
+    (tmp_path / "a-2023-11-12T00-00-00.000.log").symlink_to(tmp_path / "nowhere")
     for path, days in ((old, 13), (young, 2)):
         path.write_bytes(b"x")
         os.utime(path, (clock[0] - days * 86400,) * 2)
@@ -344,10 +356,7 @@ def test_old_files_are_compressed_by_the_time_the_sink_is_closed(tmp_path):
     sink.close()
     packed = [path for path in tmp_path.iterdir() if path.suffix == ".gz"]
     assert packed
-    assert (
-        gzip.decompress(sorted(packed)[-1].read_bytes())
-        == b"123456789012345678\n"[:0] + b"1" + b"23456789012345678\n"
-    )
+    assert gzip.decompress(sorted(packed)[-1].read_bytes()) == b"123456789012345678\n"
 
 
 def test_a_rotation_that_fails_loses_no_line(tmp_path):

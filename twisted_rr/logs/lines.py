@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import attrs
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
@@ -27,13 +28,31 @@ Form: TypeAlias = Callable[[Event], bytes]
 
 # What twisted.python.log puts into an event besides the fields of the caller.
 _LEGACY = frozenset(
-    ("channel", "format", "time", "system", "message", "isError", "failure", "why", "printed")
+    ("channel", "format", "time", "system", "message", "isError", "failure", "why", "printed", "debugInfo")
 )
 _RESERVED = frozenset(("time", "level", "logger", "msg", "traceback"))
 _LEVELS = {"critical": "error"}  # RoadRunner's readers know debug, info, warn and error
 _COLOURS = {"debug": "2", "info": "32", "warn": "33", "error": "31"}
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]{1,64}")
 _MAX_TRACEBACK_LINES = 200
+
+
+@attrs.frozen
+class _Names:
+    """What stands in a format's braces; *plain* when all of them are names and nothing else."""
+
+    names: frozenset[str]
+    plain: bool
+
+
+@functools.lru_cache(maxsize=512)
+def _names(format: str) -> _Names:
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(format) if name is not None]
+    except ValueError:
+        return _Names(frozenset(), False)
+    names = frozenset(re.split(r"[.\[(]", name)[0] for name in fields)
+    return _Names(names, all(name.isidentifier() for name in fields))
 
 
 def level_of(event: Event) -> str:
@@ -51,9 +70,20 @@ def channel_of(event: Event) -> str:
 
 def message_of(event: Event) -> str:
     """The formatted message, or what a failure says when there is no message."""
-    text = formatEvent(dict(event)) if event.get("log_format") is not None else ""
+    format = event.get("log_format")
+    text = "" if format is None else _formatted(format, event)
     failure = event.get("log_failure")
     return _summary(failure) if not text and isinstance(failure, Failure) else text
+
+
+def _formatted(format: Any, event: Event) -> str:
+    """As ``formatEvent``; by ``str.format``, five times as fast, when only plain names are in braces."""
+    if isinstance(format, str) and _names(format).plain:
+        try:
+            return format.format_map(event)
+        except Exception:
+            pass  # formatEvent tells what is wrong in the line itself
+    return formatEvent(dict(event))
 
 
 def _summary(failure: Failure) -> str:
@@ -91,7 +121,7 @@ def json_form(ending: str = "\n") -> Form:
 def _json_line(event: Event) -> str:
     for limit in (MAX_LINE, 2048, 512, 96):
         line = _dump(_record(event, limit))
-        if len(line.encode("utf-8", "replace")) <= MAX_LINE:
+        if len(line) * 4 <= MAX_LINE or len(line.encode("utf-8", "replace")) <= MAX_LINE:
             return line
     head = {
         name: value
@@ -101,8 +131,11 @@ def _json_line(event: Event) -> str:
     return _dump({**head, "truncated": True})
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def _dump(record: dict[str, Any]) -> str:
-    return escaped_json(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+    return escaped_json(_ENCODER.encode(record))
 
 
 def _record(event: Event, limit: int) -> dict[str, Any]:
@@ -121,6 +154,8 @@ def _record(event: Event, limit: int) -> dict[str, Any]:
 
 
 def _json_value(value: Any, limit: int, depth: int) -> Any:
+    if isinstance(value, str):
+        return capped(value, limit)
     if value is None or isinstance(value, bool | int):
         return value if not isinstance(value, int) or abs(value) < 1 << 64 else str(value)[:limit]
     if isinstance(value, float):
@@ -174,17 +209,8 @@ def _console_line(event: Event, colour: bool) -> str:
 
 def _unsaid(event: Event) -> Iterable[tuple[str, Any]]:
     """The fields that the message does not show already."""
-    said = _names(str(event.get("log_format") or ""))
+    said = _names(str(event.get("log_format") or "")).names
     return ((name, value) for name, value in fields_of(event).items() if name not in said)
-
-
-@functools.lru_cache(maxsize=512)
-def _names(format: str) -> frozenset[str]:
-    try:
-        parts = [name for _, name, _, _ in string.Formatter().parse(format) if name]
-    except ValueError:
-        return frozenset()
-    return frozenset(re.split(r"[.\[(]", name)[0] for name in parts)
 
 
 def _quoted(value: Any) -> str:

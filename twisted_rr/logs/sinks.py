@@ -20,6 +20,13 @@ _LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOSPC, 
 _PIECE = 4096  # a pipe that polls writable takes this much without blocking (PIPE_BUF)
 
 
+def _writable(fd: int, seconds: float) -> bool:
+    """Whether *fd* takes something within *seconds*; poll, because select ends at descriptor 1023."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
+
+
 class Sink:
     """Lines to a descriptor, with what waits for it.
 
@@ -66,7 +73,7 @@ class Sink:
         self.flush()
         while self._pending and now() < end:
             before = len(self._pending)
-            _, writable, _ = select.select((), (self._fd,), (), end - now())
+            writable = _writable(self._fd, max(0.0, end - now()))
             self.flush()
             if writable and len(self._pending) == before:
                 return  # a full disk is always writable
@@ -149,8 +156,7 @@ class StreamSink(Sink):
         if self._socket is not None:
             return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         if self._polled:
-            _, writable, _ = select.select((), (self._fd,), (), 0)
-            if not writable:
+            if not _writable(self._fd, 0.0):
                 raise BlockingIOError(errno.EAGAIN, "not writable")
             data = data[:_PIECE]
         return os.write(self._fd, data)
