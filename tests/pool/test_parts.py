@@ -212,7 +212,7 @@ def test_each_call_expires_at_its_own_time():
     clock.advance(3)
     clock.advance(2)
     assert late == [("a", 5.0), ("b", 7.0)]
-    assert len(waiting) == 0
+    assert waiting.size == 0
 
 
 def test_a_call_that_comes_back_is_served_first_and_does_not_delay_the_expiry_of_others():

@@ -38,6 +38,7 @@ class PoolHost:
     :ivar pid: the server's own.
     :ivar pidfd_open: pid to pidfd; None or one that raises OSError: reaping is polled.
     :ivar killpg: signals a process group.
+    :ivar prepare: awaited before workers are started, such as `twisted_rr.pool.on_init.OnInit.run`.
     :ivar make_ends: makes a `twisted_rr.pool.relay.RelayEnds`; None: as ``server.relay`` says.
     """
 
@@ -53,4 +54,5 @@ class PoolHost:
     pid: int = attrs.field(factory=os.getpid)
     pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
     killpg: Callable[[int, int], None] = os.killpg
+    prepare: Callable[[], Any] | None = None
     make_ends: Callable[[], Any] | None = None

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from zope.interface import implementer
 
 from twisted_rr.errors import (
@@ -97,7 +97,7 @@ class WorkerPool(Service):
     def open(self, head: Any, body: bytes, more: bool, to: Any) -> Any:
         """See `IWorkerPool.open`. The way of most calls is this method alone."""
         best: Worker | None = None
-        if self.mux and not self._waiting:
+        if self.mux and not self._waiting.size:
             least = FULL
             for worker in self._takers:
                 end = worker.end
@@ -157,7 +157,7 @@ class WorkerPool(Service):
     def _enqueue(self, call: Call) -> None:
         """*call* is complete as far as it has to be: a worker takes it now, or it waits."""
         call.end = self._lobby
-        if not self._waiting:
+        if not self._waiting.size:
             worker = self._free()
             if worker is not None:
                 self._place(call, worker)
@@ -213,7 +213,7 @@ class WorkerPool(Service):
 
     def _serve(self) -> None:
         """Give waiting calls to workers as long as there are both."""
-        while self._waiting:
+        while self._waiting.size:
             worker = self._free()
             if worker is None:
                 return
@@ -305,7 +305,7 @@ class WorkerPool(Service):
                 worker.idle()
         elif not worker.end.accepting and not worker.end.missed:
             self.worker_retires(worker)
-        if self._waiting:
+        if self._waiting.size:
             self._serve()
         if self._finished:
             self._check_finished()
@@ -346,7 +346,7 @@ class WorkerPool(Service):
         return worker
 
     def demand(self) -> int:
-        return len(self._waiting)
+        return self._waiting.size
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -355,7 +355,7 @@ class WorkerPool(Service):
     def full(self) -> bool:
         """The next call that has to wait would be refused."""
         size = self.settings.max_queue_size
-        return bool(size) and not self.settings.debug and len(self._waiting) >= size
+        return bool(size) and not self.settings.debug and self._waiting.size >= size
 
     # ------------------------------------------------------------------ start and stop
 
@@ -371,8 +371,8 @@ class WorkerPool(Service):
         if self._host.drain is not None:
             self._unwatch = self._host.drain.watch(self._drain_changed)
         self._supervisor.start()
-        made = self.crew.begin(count, count or 1)
-        Deferred.fromCoroutine(self._start(made))
+        self.crew.starting = True
+        Deferred.fromCoroutine(self._start(count))
 
     def _size(self) -> tuple[int, str]:
         if self.settings.debug:
@@ -381,24 +381,29 @@ class WorkerPool(Service):
             return self.settings.num_workers, ""
         return default_workers()
 
-    async def _start(self, made: list[Worker]) -> None:
+    async def _start(self, count: int) -> None:
         """All answer, or none is left: the first that does not start ends the start."""
         try:
+            if self._host.prepare is not None:
+                await self._host.prepare()
+            if not self.running:
+                raise WorkerStartError(str(self.name), "the pool was stopped while it started")
+            made = self.crew.begin(count, count or 1)
             await gatherResults([worker.when_ready() for worker in made], consumeErrors=True)
         except Exception as failed:
-            await self._undo_start(getattr(failed, "subFailure", None))
+            first = failed.subFailure.value if isinstance(failed, FirstError) else failed
+            assert first is not None
+            await self._undo_start(first)
             return
         self.crew.begun()
         self._tell_ready()
 
-    async def _undo_start(self, failure: Any) -> None:
-        value = failure.value if failure is not None else None
+    async def _undo_start(self, error: BaseException) -> None:
         await self.crew.kill()
         self.crew.begun()
-        if isinstance(value, WorkerStartError):
-            self.start_error = value
-        else:
-            self.start_error = WorkerStartError(str(self.name), "the pool was stopped while it started")
+        if not isinstance(error, WorkerStartError):
+            error = WorkerStartError(str(self.name), f"{type(error).__name__}: {error}")
+        self.start_error = error
         self._tell_ready()
 
     def _tell_ready(self) -> None:
@@ -439,7 +444,7 @@ class WorkerPool(Service):
         return waiter
 
     def _check_finished(self) -> None:
-        if not self._finished or self._waiting or self._bodies:
+        if not self._finished or self._waiting.size or self._bodies:
             return
         if any(worker.end is not None and worker.end.load for worker in self.crew.workers):
             return
@@ -476,17 +481,20 @@ class WorkerPool(Service):
 
     def waiting(self) -> int:
         """Calls that wait for a worker."""
-        return len(self._waiting)
+        return self._waiting.size
 
     def reset(self) -> Deferred[None]:
         """Replace every worker, the new one first; fires when the old ones are reaped.
 
-        Fails with WorkerStartError when a new one does not start; those not yet replaced stay.
+        Fails with WorkerStartError when a new one does not start; those not yet replaced stay. Fails with
+        Draining in a drain.
         """
         return Deferred.fromCoroutine(self._reset())
 
     async def _reset(self) -> None:
         crew = self.crew
+        if crew.draining:
+            raise Draining()
         old = [worker for worker in crew.workers if worker.ready]
         going = [worker.when_gone() for worker in old]
         for worker in old:
@@ -506,6 +514,8 @@ class WorkerPool(Service):
         return Deferred.fromCoroutine(self._grow(count))
 
     async def _grow(self, count: int) -> None:
+        if self.crew.draining:
+            raise Draining()
         await gatherResults([worker.when_ready() for worker in self.crew.grow(count)], consumeErrors=True)
 
     def shrink(self, count: int) -> Deferred[None]:

@@ -152,7 +152,9 @@ class WorkerProcess(ProcessProtocol):
         log: Any,
         pidfd_open: Callable[[int], int] | None,
         killpg: Callable[[int, int], None] = os.killpg,
+        kind: str = "worker",
     ) -> None:
+        """*kind* is what the process is called in the log."""
         self.pid = 0
         self.alive = False
         self.tail: deque[str] = deque(maxlen=TAIL)
@@ -161,16 +163,25 @@ class WorkerProcess(ProcessProtocol):
         self._log = log
         self._pidfd_open = pidfd_open
         self._killpg = killpg
+        self._kind = kind
         self._stderr = LineCutter(self._line)
+        self._stdout = LineCutter(self._line)
         self._status = b""
         self._seen = 0
         self._watch: PidWatch | None = None
 
-    def spawn(self, spec: LaunchSpec, stdin: int, stdout: int) -> None:
-        """Start it with these two descriptors; they stay the caller's. Raises OSError."""
+    def spawn(self, spec: LaunchSpec, stdin: int, stdout: int | None) -> None:
+        """Start it with these two descriptors; they stay the caller's. Raises OSError.
+
+        Without *stdout* what it writes there is logged, as is its standard error.
+        """
         # Without uid, gid and path Twisted uses posix_spawn: a fork of a server with threads is no option.
         self._reactor.spawnProcess(
-            self, spec.executable, spec.argv, spec.env, childFDs={0: stdin, 1: stdout, 2: "r", 3: "r"}
+            self,
+            spec.executable,
+            spec.argv,
+            spec.env,
+            childFDs={0: stdin, 1: "r" if stdout is None else stdout, 2: "r", 3: "r"},
         )
 
     def signal(self, number: int) -> None:
@@ -204,12 +215,16 @@ class WorkerProcess(ProcessProtocol):
         self._seen += len(data)
         if childFD == 2:
             self._stderr.feed(data)
+        elif childFD == 1:
+            self._stdout.feed(data)
         elif childFD == 3:
             self._status += data
 
     def childConnectionLost(self, childFD: int) -> None:  # noqa: N803
         if childFD == 2:
             self._stderr.end()
+        elif childFD == 1:
+            self._stdout.end()
 
     def processExited(self, reason: Any) -> None:
         """Death. Not processEnded: a grandchild that holds standard error would delay that one."""
@@ -231,11 +246,12 @@ class WorkerProcess(ProcessProtocol):
     def _read_rest(self) -> None:
         """Take what still is in the pipes, then close them: a grandchild of another session may hold them open."""
         pipes: dict[int, Any] = getattr(self.transport, "pipes", {})
-        for fd in (2, 3):
+        for fd in (1, 2, 3):
             pipe = pipes.get(fd)
             if pipe is not None:
                 self._read_pipe(pipe)
         self._stderr.end()
+        self._stdout.end()
         if pipes:
             self.transport.loseConnection()  # type: ignore[union-attr]
 
@@ -256,4 +272,4 @@ class WorkerProcess(ProcessProtocol):
 
     def _line(self, text: str) -> None:
         self.tail.append(text)
-        self._log.info("worker {pid}: {line}", pid=self.pid, line=text)
+        self._log.info("{kind} {pid}: {line}", kind=self._kind, pid=self.pid, line=text)

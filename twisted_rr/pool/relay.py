@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.application.service import Service
+
 from twisted_rr.errors import FrameError, ListenError
 from twisted_rr.net.descriptor import RelayDescriptor, relay_pair, widen
 from twisted_rr.pool.handshake import Answer, Handshake
@@ -208,6 +210,24 @@ class RelayListener:
         self._log.warn(
             "relay {address}: a connection was dropped: {reason}", address=self.address, reason=reason
         )
+
+
+class RelayService(Service):
+    """Holds the `RelayListener` in the service tree, beside the pools: bound early, closed with them."""
+
+    def __init__(self, listener: RelayListener) -> None:
+        self.listener = listener
+
+    def privilegedStartService(self) -> None:
+        self.listener.start()
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self.listener.start()
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+        self.listener.stop()
 
 
 class Introduction:

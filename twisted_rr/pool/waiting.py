@@ -14,11 +14,12 @@ from twisted_rr.errors import ApplicationError, Cancelled, PoolError
 
 class Waiting:
     """A queue of calls. ``expired(call)`` is called for each that waited *limit* seconds; it has left by then.
+    ``size`` is how many there are, an attribute because every call of the pool looks at it.
 
     Calls that come back from a worker go before all others (`put_first`): they have waited once.
     """
 
-    __slots__ = ("_clock", "_expired", "_first", "_limit", "_others", "_timer")
+    __slots__ = ("_clock", "_expired", "_first", "_limit", "_others", "_timer", "size")
 
     def __init__(self, clock: Any, limit: float, expired: Callable[[Any], None]) -> None:
         self._clock = clock
@@ -28,12 +29,7 @@ class Waiting:
         self._first: OrderedDict[Any, float] = OrderedDict()
         self._others: OrderedDict[Any, float] = OrderedDict()
         self._timer: Any = None
-
-    def __len__(self) -> int:
-        return len(self._first) + len(self._others)
-
-    def __contains__(self, call: Any) -> bool:
-        return call in self._first or call in self._others
+        self.size = 0
 
     def put(self, call: Any) -> None:
         """*call* is the last one."""
@@ -45,6 +41,7 @@ class Waiting:
 
     def _put(self, queue: OrderedDict[Any, float], call: Any) -> None:
         queue[call] = self._clock.seconds() + self._limit
+        self.size += 1
         if self._timer is None:
             self._timer = self._clock.callLater(self._limit, self._expire)
 
@@ -54,15 +51,18 @@ class Waiting:
         if not queue:
             return None
         call, _ = queue.popitem(last=False)
-        if not self:
+        self.size -= 1
+        if not self.size:
             self._rest()
         return call
 
     def discard(self, call: Any) -> bool:
         """*call* was given up; True when it was here."""
         found = self._others.pop(call, None) is not None or self._first.pop(call, None) is not None
-        if found and not self:
-            self._rest()
+        if found:
+            self.size -= 1
+            if not self.size:
+                self._rest()
         return found
 
     def take_all(self) -> list[Any]:
@@ -70,6 +70,7 @@ class Waiting:
         calls = [*self._first, *self._others]
         self._first.clear()
         self._others.clear()
+        self.size = 0
         self._rest()
         return calls
 
@@ -91,6 +92,7 @@ class Waiting:
         for queue in (self._first, self._others):
             while queue and next(iter(queue.values())) <= now:
                 late.append(queue.popitem(last=False)[0])
+        self.size -= len(late)
         deadlines = [next(iter(queue.values())) for queue in (self._first, self._others) if queue]
         if deadlines:
             self._timer = self._clock.callLater(max(0.0, min(deadlines) - now), self._expire)
