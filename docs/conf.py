@@ -12,9 +12,20 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "twisted_rr"
 html_static_path = ["_static"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated", "notes"]
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 nitpicky = False
+
+
+def setup(app):  # type: ignore[no-untyped-def]
+    """Pages drawn from the code are written before the sources are read."""
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from generate import write_all
+
+    write_all(Path(__file__).parent / "_generated")
