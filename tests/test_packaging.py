@@ -63,11 +63,17 @@ def test_a_wheel_in_an_empty_environment_is_found_by_twistd_and_serves(wheel, tm
     run(bin / "pip", "install", "--quiet", wheel, "fastapi", env=clean())
     assert re.search(r"^\s+rr\s", run(bin / "twistd", "--help", env=clean(), cwd=tmp_path), re.M)
     assert "rr" in run(bin / "twistd", "--help-reactors", env=clean(), cwd=tmp_path)
-    (tmp_path / "app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n\n@app.get('/')\ndef index():\n    return {'hello': 'world'}\n")
+    (tmp_path / "app.py").write_text(
+        "from fastapi import FastAPI\napp = FastAPI()\n\n@app.get('/')\ndef index():\n    return {'hello': 'world'}\n"
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen([str(bin / "twisted-rr"), "serve", "app:app", "--port", str(port), "--status", "127.0.0.1:0"], cwd=tmp_path, env=clean())
+    server = subprocess.Popen(
+        [str(bin / "twisted-rr"), "serve", "app:app", "--port", str(port), "--status", "127.0.0.1:0"],
+        cwd=tmp_path,
+        env=clean(),
+    )
     try:
         body = None
         for _ in range(600):

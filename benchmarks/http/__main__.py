@@ -20,13 +20,26 @@ from benchmarks.http.open_loop import percentiles
 
 #: cell -> (wrk script, connections)
 CELLS = {"hello": ("hello.lua", 32), "varied": ("varied.lua", 32)}
-FULL = {"hello-256": ("hello.lua", 256), "closing": ("closing.lua", 32), "upload-100K": ("upload.lua", 32), "download-100K": ("download.lua", 32)}
+FULL = {
+    "hello-256": ("hello.lua", 256),
+    "closing": ("closing.lua", 32),
+    "upload-100K": ("upload.lua", 32),
+    "download-100K": ("download.lua", 32),
+}
 #: cell -> the peer whose rate is 1
 PEERS = {"rr-asgi": "uvicorn-2", "rr-wsgi": "gunicorn-sync"}
 
 
 def wrk(contender: Contender, script: str, connections: int, seconds: float) -> dict:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(HERE / script), f"http://127.0.0.1:{contender.port}/"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "-s",
+        str(HERE / script),
+        f"http://127.0.0.1:{contender.port}/",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
     found = re.search(r"^RESULT (\{.*\})$", done.stdout, re.M)
     if found is None:
@@ -42,7 +55,13 @@ def run(args: argparse.Namespace) -> dict:
     if args.cells:
         cells = {name: {**CELLS, **FULL}[name] for name in args.cells.split(",")}
     chosen = [each for each in contenders() if not args.only or each.name in args.only.split(",")]
-    result: dict = {"date": datetime.date.today().isoformat(), "machine": machine(), "rounds": args.rounds, "seconds": args.seconds, "cells": {}}
+    result: dict = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "cells": {},
+    }
     with tempfile.TemporaryDirectory() as folder:
         try:
             for each in chosen:
@@ -110,18 +129,45 @@ def machine() -> dict:
 def table(result: dict) -> str:
     lines = []
     for name, rows in result["cells"].items():
-        lines += ["", f"### {name}", "", "| server | requests/s | ratio to its peer (spread) | p50 ms | p99 ms |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"### {name}",
+            "",
+            "| server | requests/s | ratio to its peer (spread) | p50 ms | p99 ms |",
+            "|---|---|---|---|---|",
+        ]
         for server, row in rows.items():
-            peer = PEERS.get(server, "uvicorn-2" if "asgi" in server or "uvicorn" in server else "gunicorn-sync")
+            peer = PEERS.get(
+                server, "uvicorn-2" if "asgi" in server or "uvicorn" in server else "gunicorn-sync"
+            )
             ratio = row["ratios"].get(peer)
             shown = f"{ratio[0]} x {peer} ({ratio[1]}-{ratio[2]})" if ratio and peer != server else "-"
-            lines.append(f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {shown} | {row['p50_ms']} | {row['p99_ms']} |")
-    lines += ["", "### memory, MiB PSS", "", "| server | first process idle | whole family idle | whole family after load |", "|---|---|---|---|"]
+            lines.append(
+                f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {shown} | {row['p50_ms']} | {row['p99_ms']} |"
+            )
+    lines += [
+        "",
+        "### memory, MiB PSS",
+        "",
+        "| server | first process idle | whole family idle | whole family after load |",
+        "|---|---|---|---|",
+    ]
     for server, idle in result["pss_idle"].items():
-        lines.append(f"| {server} | {idle['server']} | {idle['all']} | {result['pss_loaded'][server]['all']} |")
+        lines.append(
+            f"| {server} | {idle['server']} | {idle['all']} | {result['pss_loaded'][server]['all']} |"
+        )
     if result.get("half_load"):
-        lines += ["", "### open loop, half of the slower one's peak", "", "| server | requests/s | p50 ms | p99 ms |", "|---|---|---|---|"]
-        lines += [f"| {name} | {row['rate']} | {row['p50']} | {row['p99']} |" for name, row in result["half_load"].items()]
+        lines += [
+            "",
+            "### open loop, half of the slower one's peak",
+            "",
+            "| server | requests/s | p50 ms | p99 ms |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {name} | {row['rate']} | {row['p50']} | {row['p99']} |"
+            for name, row in result["half_load"].items()
+        ]
     return "\n".join(lines)
 
 

@@ -32,7 +32,12 @@ class Contender:
             (folder / f"{self.name}.yaml").write_text(rr_config(self.name, self.port))
         log = (folder / f"{self.name}.log").open("wb")
         self.process = subprocess.Popen(
-            command, cwd=HERE, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "PYTHONPATH": str(HERE)}
+            command,
+            cwd=HERE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(HERE)},
         )
         log.close()
         self._wait(folder)
@@ -95,16 +100,49 @@ def rr_config(name: str, port: int) -> str:
 
 def contenders() -> list[Contender]:
     def rr(name: str) -> Contender:
-        return Contender(name, [str(BIN / "twisted-rr"), "serve", "-w", str(HERE), "-c", "{folder}/{name}.yaml"])
+        return Contender(
+            name, [str(BIN / "twisted-rr"), "serve", "-w", str(HERE), "-c", "{folder}/{name}.yaml"]
+        )
 
     def gunicorn(name: str, *options: str) -> Contender:
-        return Contender(name, [str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--workers", "2", *options, "apps:wsgi"])
+        return Contender(
+            name,
+            [str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--workers", "2", *options, "apps:wsgi"],
+        )
 
     def uvicorn(name: str, workers: str) -> Contender:
-        return Contender(name, [str(BIN / "uvicorn"), "--port", "{port}", "--workers", workers, "--no-access-log", "--log-level", "warning", "apps:asgi"])
+        return Contender(
+            name,
+            [
+                str(BIN / "uvicorn"),
+                "--port",
+                "{port}",
+                "--workers",
+                workers,
+                "--no-access-log",
+                "--log-level",
+                "warning",
+                "apps:asgi",
+            ],
+        )
 
     def granian(name: str, interface: str, app: str) -> Contender:
-        return Contender(name, [str(BIN / "granian"), "--interface", interface, "--port", "{port}", "--workers", "2", "--no-access-log", "--log-level", "warning", app])
+        return Contender(
+            name,
+            [
+                str(BIN / "granian"),
+                "--interface",
+                interface,
+                "--port",
+                "{port}",
+                "--workers",
+                "2",
+                "--no-access-log",
+                "--log-level",
+                "warning",
+                app,
+            ],
+        )
 
     return [
         rr("rr-asgi"),

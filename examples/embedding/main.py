@@ -19,7 +19,10 @@ HERE = Path(__file__).resolve().parent
 
 CONFIG = {
     "version": "3",
-    "server": {"command": [sys.executable, "-m", "twisted_rr.worker", "app:app"], "env": {"PYTHONPATH": str(HERE)}},
+    "server": {
+        "command": [sys.executable, "-m", "twisted_rr.worker", "app:app"],
+        "env": {"PYTHONPATH": str(HERE)},
+    },
     "http": {"address": f"127.0.0.1:{os.environ.get('PORT', '8080')}", "pool": {"num_workers": 2}},
     "endure": {"grace_period": "10s"},
 }

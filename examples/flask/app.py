@@ -7,7 +7,7 @@ app = Flask(__name__)
 
 @app.get("/")
 def index():
-    return '<form method=post action=/upload enctype=multipart/form-data><input name=title><input type=file name=file><button>Send</button></form>'
+    return "<form method=post action=/upload enctype=multipart/form-data><input name=title><input type=file name=file><button>Send</button></form>"
 
 
 @app.post("/upload")

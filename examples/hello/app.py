@@ -10,5 +10,7 @@ def application(environ, start_response):
         f"You asked for {environ['REQUEST_METHOD']} {environ['PATH_INFO']}.\n\n"
         "Try: curl http://127.0.0.1:2114/ready\n"
     ).encode()
-    start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+    start_response(
+        "200 OK", [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    )
     return [body]

@@ -46,7 +46,9 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
 
 
-async def steady(port: int, rate: float, seconds: float, target, ledger: Ledger, connections: int = 200) -> None:
+async def steady(
+    port: int, rate: float, seconds: float, target, ledger: Ledger, connections: int = 200
+) -> None:
     """Open-loop load: *rate* requests a second, each for ``target(number)``, on keep-alive connections.
 
     Every answer must be complete; a 200 must end with the path that was asked for.
@@ -160,7 +162,8 @@ async def transfers(port: int, kind, size: int, clients: int, seconds: float) ->
     until = time.monotonic() + seconds
     watch = asyncio.ensure_future(progress.watch(seconds))
     results = await asyncio.wait_for(
-        asyncio.gather(*(kind(port, size, until, progress) for _ in range(clients)), return_exceptions=True), seconds + 30
+        asyncio.gather(*(kind(port, size, until, progress) for _ in range(clients)), return_exceptions=True),
+        seconds + 30,
     )
     progress.errors += [repr(result) for result in results if isinstance(result, BaseException)]
     await watch

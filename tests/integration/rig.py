@@ -69,13 +69,30 @@ def memory_kib(pid: int, field: str = "Pss") -> int:
 class RunningServer:
     """One `twisted-rr serve` process with its configuration, ports and log."""
 
-    def __init__(self, folder: Path, config: dict, *, port: int, status_port: int, command: list[str] | None = None, env: dict | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: dict,
+        *,
+        port: int,
+        status_port: int,
+        command: list[str] | None = None,
+        env: dict | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.port, self.status_port = port, status_port
         self.file = folder / "rr.yaml"
         self.file.write_text(yaml.safe_dump(config, sort_keys=False))
         self.log_file = folder / "server.log"
         self._log = self.log_file.open("ab")
-        self.command = command or [str(BIN / "twisted-rr"), "serve", "-w", str(cwd or APPS), "-c", str(self.file)]
+        self.command = command or [
+            str(BIN / "twisted-rr"),
+            "serve",
+            "-w",
+            str(cwd or APPS),
+            "-c",
+            str(self.file),
+        ]
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=str(cwd or APPS),
             env={**os.environ, "PYTHONPATH": str(APPS), **(env or {})}, start_new_session=True,
@@ -114,7 +131,9 @@ class RunningServer:
     def get(self, path: str = "/", **kw) -> tuple[int, dict, bytes]:
         return self.request("GET", path, **kw)
 
-    def request(self, method: str, path: str, body=None, headers: dict | None = None, timeout: float = 30) -> tuple[int, dict, bytes]:
+    def request(
+        self, method: str, path: str, body=None, headers: dict | None = None, timeout: float = 30
+    ) -> tuple[int, dict, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers or {})
@@ -154,7 +173,9 @@ class RunningServer:
         self._log.close()
 
 
-def config_for(app: str, *, port: int, status_port: int, workers: int = 2, sdk: tuple[str, ...] = (), **sections) -> dict:
+def config_for(
+    app: str, *, port: int, status_port: int, workers: int = 2, sdk: tuple[str, ...] = (), **sections
+) -> dict:
     """A configuration that serves *app* (``module:attribute`` of tests/integration/apps) with the Python SDK."""
     config: dict = {
         "version": "3",
@@ -169,10 +190,24 @@ def config_for(app: str, *, port: int, status_port: int, workers: int = 2, sdk: 
 
 
 @contextlib.contextmanager
-def serving(folder: Path, app: str = "asgi_app:app", *, workers: int = 2, sdk: tuple[str, ...] = (), env: dict | None = None, **sections) -> Iterator[RunningServer]:
+def serving(
+    folder: Path,
+    app: str = "asgi_app:app",
+    *,
+    workers: int = 2,
+    sdk: tuple[str, ...] = (),
+    env: dict | None = None,
+    **sections,
+) -> Iterator[RunningServer]:
     """A ready server for *app*; stopped (and killed if it must be) at the end."""
     port, status_port = free_port(), free_port()
-    server = RunningServer(folder, config_for(app, port=port, status_port=status_port, workers=workers, sdk=sdk, **sections), port=port, status_port=status_port, env=env)
+    server = RunningServer(
+        folder,
+        config_for(app, port=port, status_port=status_port, workers=workers, sdk=sdk, **sections),
+        port=port,
+        status_port=status_port,
+        env=env,
+    )
     try:
         yield server.wait_ready()
         server.stop()

@@ -17,8 +17,13 @@ from rig import BIN, ROOT, RunningServer, free_port
 EXAMPLES = ROOT / "examples"
 
 
-def multipart(fields: dict[str, str], name: str, filename: str, content: bytes) -> tuple[bytes, dict[str, str]]:
-    parts = [f'--frontier\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode() for key, value in fields.items()]
+def multipart(
+    fields: dict[str, str], name: str, filename: str, content: bytes
+) -> tuple[bytes, dict[str, str]]:
+    parts = [
+        f'--frontier\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+        for key, value in fields.items()
+    ]
     parts.append(
         f'--frontier\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'.encode()
         + content + b"\r\n"
@@ -40,7 +45,9 @@ def example(tmp_path):
             "-o", f"http.address=127.0.0.1:{port}", "-o", f"status.address=127.0.0.1:{status_port}",
         ]  # fmt: skip
         env = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": ""}
-        server = RunningServer(tmp_path, config, port=port, status_port=status_port, command=command, env=env, cwd=folder)
+        server = RunningServer(
+            tmp_path, config, port=port, status_port=status_port, command=command, env=env, cwd=folder
+        )
         running.append(server)
         return server.wait_ready()
 
@@ -95,7 +102,9 @@ def test_fastapi_streams_down_and_up(example):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.request("POST", "/upload", pieces(), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
     answer = json.loads(connection.getresponse().read())
-    assert answer["size"] == 5000 and answer["pieces"] >= 3, "the upload was collected before it was handed on"
+    assert answer["size"] == 5000 and answer["pieces"] >= 3, (
+        "the upload was collected before it was handed on"
+    )
 
 
 @pytest.mark.skipif(not shutil.which("php"), reason="php is not installed")
@@ -103,7 +112,9 @@ def test_php_worker_with_form_and_file(example):
     server = example("php")
     status, _, body = server.get("/index?x=1")
     assert status == 200 and b"answers GET" in body and b"/index?x=1" in body
-    status, _, body = server.request("POST", "/f", b"a=1&b[]=2&b[]=3", {"Content-Type": "application/x-www-form-urlencoded"})
+    status, _, body = server.request(
+        "POST", "/f", b"a=1&b[]=2&b[]=3", {"Content-Type": "application/x-www-form-urlencoded"}
+    )
     assert b'form: {"a":"1","b":["2","3"]}' in body
     form, headers = multipart({"title": "t"}, "file", "x.txt", b"content")
     assert b"file file: x.txt, 7 bytes" in server.request("POST", "/f", form, headers)[2]
@@ -111,7 +122,12 @@ def test_php_worker_with_form_and_file(example):
 
 def test_embedding(tmp_path):
     port = free_port()
-    program = subprocess.Popen([sys.executable, str(EXAMPLES / "embedding" / "main.py")], env={**os.environ, "PORT": str(port)}, stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "embedding" / "main.py")],
+        env={**os.environ, "PORT": str(port)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert program.stdout.readline() == "serving\n"
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)

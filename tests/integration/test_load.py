@@ -34,7 +34,11 @@ async def killer(server, count: int, seconds: float, seed: int) -> int:
 
 def held_on_killed(server) -> tuple[int, int]:
     """From the server's log: calls that were held by workers lost to signal 9, and how many such workers held any."""
-    lost = [record for record in server.records() if record.get("event") == "worker_died" and "signal 9" in str(record.get("reason", ""))]
+    lost = [
+        record
+        for record in server.records()
+        if record.get("event") == "worker_died" and "signal 9" in str(record.get("reason", ""))
+    ]
     return sum(int(record["calls"]) for record in lost), sum(int(record["calls"]) > 0 for record in lost)
 
 
@@ -51,7 +55,13 @@ def test_only_the_calls_of_killed_workers_fail(tmp_path, app, sdk, workers, rate
         ledger = Ledger()
 
         async def run():
-            load = steady(server.port, rate, SECONDS, lambda number: f"/wait/{number}?seconds={dice.uniform(0.02, 0.2):.3f}", ledger)
+            load = steady(
+                server.port,
+                rate,
+                SECONDS,
+                lambda number: f"/wait/{number}?seconds={dice.uniform(0.02, 0.2):.3f}",
+                ledger,
+            )
             _, killed = await asyncio.gather(load, killer(server, kills, SECONDS - 1, 3))
             return killed
 
@@ -68,7 +78,11 @@ def test_only_the_calls_of_killed_workers_fail(tmp_path, app, sdk, workers, rate
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["mux", "one-call"])
-@pytest.mark.parametrize(("kind", "size"), [(upload, 100_000), (upload, 1_000_000), (download, 1_000_000)], ids=["up100K", "up1M", "down1M"])
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [(upload, 100_000), (upload, 1_000_000), (download, 1_000_000)],
+    ids=["up100K", "up1M", "down1M"],
+)
 def test_transfers_never_stall(tmp_path, mode, kind, size):
     app, sdk = ("asgi_app:app", ()) if mode == "mux" else ("wsgi_app:app", ("--no-mux",))
     with serving(tmp_path, app, sdk=sdk) as server:

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
@@ -163,20 +162,31 @@ def test_a_killed_server_takes_its_workers_along(tmp_path):
 def test_term_at_any_instant_of_the_start_ends_without_orphans(tmp_path):
     for step in range(12):
         port, status_port = free_port(), free_port()
-        server = RunningServer(tmp_path, config_for("asgi_app:app", port=port, status_port=status_port), port=port, status_port=status_port)
+        server = RunningServer(
+            tmp_path,
+            config_for("asgi_app:app", port=port, status_port=status_port),
+            port=port,
+            status_port=status_port,
+        )
         try:
             time.sleep(0.08 * step)
             family = [pid for pid in _descendants(server.pid)]
             server.signal(signal.SIGTERM)
             code = server.wait(10)
             assert code in (0, -signal.SIGTERM), (step, code, server.log()[-2000:])
-            until(lambda family=family: not [pid for pid in family if alive(pid)], 2.0, why=f"orphans at step {step}")
+            until(
+                lambda family=family: not [pid for pid in family if alive(pid)],
+                2.0,
+                why=f"orphans at step {step}",
+            )
         finally:
             server.kill()
 
 
 def _descendants(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    found = subprocess.run(
+        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     return [int(word) for word in found]
 
 
@@ -188,7 +198,23 @@ class Terminal:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.chdir(APPS)
-            os.execv(str(BIN / "twisted-rr"), ["twisted-rr", "serve", "asgi_app:app", "--host", "127.0.0.1", "--port", str(self.port), "--status", f"127.0.0.1:{self.status_port}", "--workers", "2", *extra])
+            os.execv(
+                str(BIN / "twisted-rr"),
+                [
+                    "twisted-rr",
+                    "serve",
+                    "asgi_app:app",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self.port),
+                    "--status",
+                    f"127.0.0.1:{self.status_port}",
+                    "--workers",
+                    "2",
+                    *extra,
+                ],
+            )
         self.text = b""
         self.closing = False
         self._reader = Background(self._read)
@@ -231,7 +257,9 @@ class Terminal:
             time.sleep(0.005)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        raise AssertionError(f"still running after {seconds} s:\n{self.text[-3000:].decode(errors='replace')}")
+        raise AssertionError(
+            f"still running after {seconds} s:\n{self.text[-3000:].decode(errors='replace')}"
+        )
 
 
 def test_ctrl_c_when_idle_gives_the_prompt_back_at_once(tmp_path):
@@ -285,5 +313,3 @@ def test_the_last_line_of_the_log_reports_the_drain(tmp_path, report):
         call.result()
         text = json.dumps(server.records()[-3:])
         assert report in text, text
-
-

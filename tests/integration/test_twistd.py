@@ -18,7 +18,16 @@ def write(folder: Path, config: dict) -> str:
 
 
 def twistd(folder: Path, config: str, *options: str, foreground: bool = False) -> list[str]:
-    return [str(BIN / "twistd"), *(["-n"] if foreground else []), f"--pidfile={folder / 'twistd.pid'}", f"--logfile={folder / 'twistd.log'}", *options, "rr", "--config", config]
+    return [
+        str(BIN / "twistd"),
+        *(["-n"] if foreground else []),
+        f"--pidfile={folder / 'twistd.pid'}",
+        f"--logfile={folder / 'twistd.log'}",
+        *options,
+        "rr",
+        "--config",
+        config,
+    ]
 
 
 ENV = {**os.environ, "PYTHONPATH": str(APPS)}
@@ -29,13 +38,19 @@ class Daemon:
 
     def __init__(self, folder: Path, *options: str, **sections) -> None:
         self.folder, self.port, self.status_port = folder, free_port(), free_port()
-        config = write(folder, config_for("asgi_app:app", port=self.port, status_port=self.status_port, **sections))
-        self.started = subprocess.run(twistd(folder, config, *options), env=ENV, cwd=folder, capture_output=True, text=True, timeout=30)
+        config = write(
+            folder, config_for("asgi_app:app", port=self.port, status_port=self.status_port, **sections)
+        )
+        self.started = subprocess.run(
+            twistd(folder, config, *options), env=ENV, cwd=folder, capture_output=True, text=True, timeout=30
+        )
         self.pid = 0
 
     def wait_ready(self) -> None:
         self.pid = int((self.folder / "twistd.pid").read_text())
-        until(lambda: RunningServer.status(self, "/ready")[0] == 200, 20, 0.05, "the daemon did not get ready")
+        until(
+            lambda: RunningServer.status(self, "/ready")[0] == 200, 20, 0.05, "the daemon did not get ready"
+        )
 
     def kill(self) -> None:
         if self.pid and alive(self.pid):
@@ -63,7 +78,9 @@ def test_the_daemon_serves_and_kill_drains_it(tmp_path):
 
 def test_a_bad_config_ends_with_1_and_a_line_on_the_terminal(tmp_path):
     config = write(tmp_path, {"version": "3", "http": {"adress": "127.0.0.1:1"}})
-    done = subprocess.run(twistd(tmp_path, config), env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        twistd(tmp_path, config), env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=20
+    )
     assert done.returncode == 1
     assert "adress" in done.stdout + done.stderr and "address" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -74,15 +91,33 @@ def test_a_busy_port_ends_with_1_and_is_named(tmp_path, foreground):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = write(tmp_path, config_for("asgi_app:app", port=port, status_port=free_port()))
-        done = subprocess.run(twistd(tmp_path, config, foreground=foreground), env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=30)
-        said = done.stdout + done.stderr + (tmp_path / "twistd.log").read_text() if (tmp_path / "twistd.log").exists() else done.stdout + done.stderr
+        done = subprocess.run(
+            twistd(tmp_path, config, foreground=foreground),
+            env=ENV,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        said = (
+            done.stdout + done.stderr + (tmp_path / "twistd.log").read_text()
+            if (tmp_path / "twistd.log").exists()
+            else done.stdout + done.stderr
+        )
         assert done.returncode == 1, said
         assert str(port) in said and "in use" in said
 
 
 def test_a_failing_worker_ends_the_foreground_server_with_1(tmp_path):
     config = write(tmp_path, config_for("no_such_module:app", port=free_port(), status_port=free_port()))
-    done = subprocess.run(twistd(tmp_path, config, "--logfile=-", foreground=True), env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        twistd(tmp_path, config, "--logfile=-", foreground=True),
+        env=ENV,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert "no_such_module" in done.stdout + done.stderr
 

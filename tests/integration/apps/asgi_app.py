@@ -25,7 +25,13 @@ async def lifespan(receive, send):
 
 
 async def answer(send, body, status=200, headers=()):
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain"), *headers]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", b"text/plain"), *headers],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -80,7 +86,9 @@ async def big(scope, receive, send, query):
     """A body of `size` bytes made of one repeated block, sent as it is made."""
     size = int(query["size"])
     block = bytes(range(256)) * 256
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode())]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode())]}
+    )
     while size:
         piece = block[: min(size, len(block))]
         size -= len(piece)
@@ -89,7 +97,9 @@ async def big(scope, receive, send, query):
 
 async def stream(scope, receive, send, query):
     """An event stream without end; ends when the client leaves."""
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+    )
     gone = asyncio.ensure_future(disconnected(receive))
     number = 0
     while not gone.done():
@@ -124,4 +134,7 @@ async def missing(scope, receive, send, query):
     await answer(send, b"no such path", 404)
 
 
-PATHS = {function.__name__: function for function in (hello, pid, wait, busy, echo, digest, big, stream, crash, fail, noise)}
+PATHS = {
+    function.__name__: function
+    for function in (hello, pid, wait, busy, echo, digest, big, stream, crash, fail, noise)
+}
