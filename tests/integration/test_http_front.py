@@ -11,7 +11,6 @@ import sys
 import threading
 from pathlib import Path
 
-import pytest
 from rig import RunningServer, free_port, serving, until
 
 WORKER = Path(__file__).resolve().parent / "workers" / "http_raw.py"

@@ -50,7 +50,10 @@ def tree_files(tree):
     if isinstance(tree, list):
         return [tree_files(item) for item in tree]
     if "tmpName" in tree:
-        content = open(tree["tmpName"], "rb").read() if tree["tmpName"] else b""
+        content = b""
+        if tree["tmpName"]:
+            with open(tree["tmpName"], "rb") as file:
+                content = file.read()
         return {**tree, "sha256": hashlib.sha256(content).hexdigest()}
     return {name: tree_files(item) for name, item in tree.items()}
 

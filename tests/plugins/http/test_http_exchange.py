@@ -266,7 +266,7 @@ def test_answer_heads_are_kept_but_none_with_a_cookie() -> None:
     for context in (OK, cookie):
         world.exchange()
         world.call.answer(MSGPACK, context)
-    cache = world.front.answers._cache
+    cache = world.front.answers.cache
     assert OK in cache.young
     assert cookie not in cache.young
     assert world.front.answers.head(MSGPACK, OK) is world.front.answers.head(MSGPACK, OK)

@@ -69,21 +69,24 @@ class Answer:
 
 
 class Answers:
-    """Contexts to heads, with those that repeat kept: 2048 of up to 2 KiB each, none with a cookie in it."""
+    """Contexts to heads, with those that repeat kept: 2048 of up to 2 KiB each, none with a cookie in it.
 
-    __slots__ = ("_cache",)
+    :ivar cache: context to `Answer`; who finds one there has to compare the codec.
+    """
+
+    __slots__ = ("cache",)
 
     def __init__(self) -> None:
-        self._cache = Cache(1024, 2048)
+        self.cache = Cache(1024, 2048)
 
     def head(self, codec: int, context: bytes) -> Answer:
         """The head that *context* is.
 
         :raises BadAnswer: codec or content make no sense.
         """
-        answer: Answer | None = self._cache.young.get(context)
+        answer: Answer | None = self.cache.young.get(context)
         if answer is None:
-            answer = self._cache.older(context)
+            answer = self.cache.older(context)
         if answer is None or answer.codec != codec:
             answer = self._decode(codec, context)
         return answer
@@ -100,7 +103,7 @@ class Answers:
         except BadResponse as error:
             raise BadAnswer(f"the answer's head cannot be sent: {error}") from error
         if not any(name.lower() in _CREDENTIALS for name, _ in headers):
-            self._cache.put(context, answer)
+            self.cache.put(context, answer)
         return answer
 
 

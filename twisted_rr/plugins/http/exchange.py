@@ -69,14 +69,19 @@ class Exchange:
     # ------------------------------------------------------------------ the request's content
 
     def start(self) -> None:
-        """The head is complete: open the call, or collect what a one-call worker reads whole."""
-        if self._front.collects():
+        """The head is complete: open the call, or collect what a one-call worker reads whole.
+
+        Under ``pool.debug`` the workers' kind is not known before the first call: the pool itself then asks for a
+        spool (`RequestHead.spool`) if it turns out that it needs one.
+        """
+        front = self._front
+        if not (front.pool.mux or front.debug):
             self._collect()
         elif self.request.length == 0:
             self._open(b"", False)
         else:
             # Content that came with the head goes out with it. Waker when none did: `flush`, this turn.
-            self._front.turn.add(self)
+            front.turn.add(self)
 
     def flush(self) -> None:
         """The turn ends: a client that waits before it sends its content still gets its worker."""
@@ -143,11 +148,14 @@ class Exchange:
         if self._state != WAITING:
             self._after_head(codec, context, body, more)
             return
-        try:
-            answer = self._front.answers.head(codec, context)
-        except answers.BadAnswer as error:
-            self._nonsense(error)
-            return
+        # Most answers repeat a head: no call for those.
+        answer: answers.Answer | None = self._front.answers.cache.young.get(context)
+        if answer is None or answer.codec != codec:
+            try:
+                answer = self._front.answers.head(codec, context)
+            except answers.BadAnswer as error:
+                self._nonsense(error)
+                return
         if answer.status < 200:
             self._interim(answer, more)
             return

@@ -50,6 +50,7 @@ class Forwarding:
     address and are trusted unless the list is empty. *headers* names the headers that tell the client, in order.
 
     :raises ValueError: for what is no network.
+    :ivar names: the header fields that matter; a request without any of them has no `origin` to ask for.
     """
 
     def __init__(self, subnets: Iterable[str] = LOOPBACK, headers: Sequence[str] = HEADERS) -> None:
@@ -59,7 +60,8 @@ class Forwarding:
             ip_network(word, strict=False) for word in words if word not in ("*", "unix")
         ]
         self._unix = bool(words)
-        self._names = [name.strip().lower().encode("latin-1") for name in headers]
+        self._clients = [name.strip().lower().encode("latin-1") for name in headers]
+        self.names = frozenset((*self._clients, b"x-forwarded-proto", b"x-forwarded-host"))
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the peer at this address may speak for others; None is a peer on a unix socket."""
@@ -77,10 +79,10 @@ class Forwarding:
         """What the header fields of a request from a trusted peer say. Malformed ones say nothing."""
         lists: dict[bytes, list[bytes]] = {}
         for name, value in headers:
-            if name in self._names or name in (b"x-forwarded-proto", b"x-forwarded-host"):
+            if name in self.names:
                 lists.setdefault(name, []).append(value)
         origin = Origin()
-        for name in self._names:
+        for name in self._clients:
             values = lists.get(name)
             if values and self._told_by(origin, name, b",".join(values), lists):
                 return origin

@@ -47,9 +47,7 @@ class Derived:
         self.client = client
         self.scheme = scheme
         self.host = host
-        self.headers = [field for field in headers if b"_" not in field[0]]
-        if host is not None:
-            self.headers = [field if field[0] != b"host" else (b"host", host) for field in self.headers]
+        self.headers = headers
         self._used = False
         self._packed: Any = None
         self._map: dict[str, list[bytes]] | None = None
@@ -85,11 +83,18 @@ class Derived:
 
 def derive(front: HttpFront, session: Any, headers: Fields) -> Derived:
     """Settle client, scheme and host: the connection's own, or what a trusted peer says of them."""
-    peer = session.peer
-    if not front.trusts(peer):
-        return Derived(peer, session.scheme, None, headers)
+    # One pass in C answers both questions below for nearly every request.
+    names = dict(headers)
+    if b"_" in b"".join(names):
+        headers = [field for field in headers if b"_" not in field[0]]
+    peer, scheme = session.peer, session.scheme
+    if front.forwarding.names.isdisjoint(names) or not front.trusts(peer):
+        return Derived(peer, scheme, None, headers)
     origin = front.forwarding.origin(headers)
-    return Derived(origin.client or peer, origin.scheme or session.scheme, origin.host, headers)
+    host = origin.host
+    if host is not None:
+        headers = [field if field[0] != b"host" else (b"host", host) for field in headers]
+    return Derived(origin.client or peer, origin.scheme or scheme, host, headers)
 
 
 @implementer(ICallHead)

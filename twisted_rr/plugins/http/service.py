@@ -239,14 +239,6 @@ class HttpFront(Service):
         exchange.start()
         return exchange
 
-    def collects(self) -> bool:
-        """Whether content is collected here until its end.
-
-        Under ``pool.debug`` the workers' kind is not known before the first call: the pool itself then asks for a
-        spool if it turns out that it needs one.
-        """
-        return not (self.pool.mux or self.debug)
-
     def refused(self, session: Any, status: int, reason: str) -> None:
         """The session answers for itself: the client's fault."""
         self.log.debug(
