@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import twisted.python.log
 from twisted.internet.task import Clock
 from twisted.logger import (
     ILogObserver,
@@ -215,6 +216,7 @@ def test_other_people_s_events_are_heard_but_twisted_s_chatter_is_debug(stderr):
     log.begin(LogSettings(mode="raw", channels={"library": ChannelSettings(level="error")}), streams=streams)
     Logger(namespace="twisted.internet").info("chatter")
     Logger(namespace="twisted.internet").warn("a warning")
+    twisted.python.log.msg("old chatter")
     Logger(namespace="other.part").info("heard")
     Logger(namespace="library.part").info("hidden")
     Logger(namespace="library.part").critical("critical")

@@ -115,7 +115,9 @@ class ChannelSettings:
     output: tuple[str, ...] | None = _output()
     file_logger_options: FileLoggerSettings | None = _file_logger_options()
     encoding: str | None = _ignored(kinds.string(), "the mode decides between text and JSON")
-    err_output: Any = _ignored(kinds.any_value(), "the logger's own errors are counted, and told on stderr")
+    err_output: Any = _ignored(
+        kinds.any_value(), "lines that cannot be written are counted, and told in the log itself"
+    )
     format: str | None = _ignored(kinds.string(), _NO_TEMPLATES)
     time_format: str | None = _ignored(kinds.string(), _NO_TEMPLATES)
     skip_line_ending: bool | None = _ignored(kinds.boolean(), _NO_TEMPLATES)

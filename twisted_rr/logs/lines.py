@@ -65,7 +65,10 @@ def level_of(event: Event) -> str:
 def channel_of(event: Event) -> str:
     """The channel; for events of other people's loggers the first part of their namespace."""
     channel = event.get("channel")
-    return str(channel) if channel is not None else str(event.get("log_namespace", "-")).partition(".")[0]
+    if channel is not None:
+        return str(channel)
+    namespace = str(event.get("log_namespace", "-")).partition(".")[0]
+    return "twisted" if namespace == "log_legacy" else namespace  # twisted.python.log, twistd's own words
 
 
 def message_of(event: Event) -> str:

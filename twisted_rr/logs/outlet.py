@@ -67,6 +67,6 @@ def _rank(event: Event) -> int:
     if level is LogLevel.critical:
         return _RANKS["critical"]
     name = level_of(event)
-    if name == "info" and str(event.get("log_namespace", "")).startswith("twisted."):
+    if name == "info" and channel_of(event) == "twisted":
         return _RANKS["debug"]
     return _RANKS[name]
