@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +55,21 @@ class Process:
 
 
 STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+
+
+def test_the_handlers_can_be_taken_before_anything_heavy_is_imported() -> None:
+    script = """
+import sys
+from twisted_rr.lifecycle.exits import Exits
+from twisted_rr.lifecycle.signals import Signals
+Exits().install()
+Signals().install()
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"twisted", "zope", "txaio", "yaml", "attrs", "attr", "click"}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_every_signal_of_the_table_is_taken() -> None:

@@ -1,8 +1,9 @@
 """Signals: one table of what each means before and during a stop, and handlers that are safe at any instant.
 
 A handler only notes the signal and wakes the reactor; everything happens in a reactor turn. Installed as
-the first act of the process, because an unhandled SIGTERM to PID 1 is dropped by the kernel. Reload,
-reset and log files belong to the hooks.
+the first act of the process, because an unhandled SIGTERM to PID 1 is dropped by the kernel: that is also
+why this module loads neither Twisted nor zope, whose import takes long enough for a signal to get lost.
+Reload, reset and log files belong to the hooks.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import ReactorNotRunning
-
-from twisted_rr.lifecycle.drain import Drain
 from twisted_rr.lifecycle.exits import EXIT_FORCED
-from twisted_rr.log import logger
+
+if TYPE_CHECKING:
+    from twisted_rr.lifecycle.drain import Drain
 
 #: signal -> (before a stop, during a stop). HUP is looked up as TTY_HUP where there is a terminal, INT as TTY_INT.
 TABLE: dict[str, tuple[str, str]] = {
@@ -80,7 +80,7 @@ class Signals:
         self._stopped = False
         # Asked now and again once running: after a hang-up the terminal can no longer be asked for.
         self._in_terminal = terminal()
-        self._log = logger("signals")
+        self._log: Any = None
         self.reload: Callable[[], object] | None = None
         self.reopen: Callable[[], object] | None = None
         self.reset: Callable[[], object] | None = None
@@ -97,6 +97,9 @@ class Signals:
         self, reactor: Any, drain: Drain, *, second_int: str = "force", second_term: str = "same_stop"
     ) -> None:
         """From now on signals are carried out, in turns of *reactor*; ``drain.second_signal`` says how."""
+        from twisted_rr.log import logger
+
+        self._log = logger("signals")
         self._reactor = reactor
         self._drain = drain
         self._second_int = "hurry" if second_int == "force" else "same_stop"
@@ -171,6 +174,8 @@ class Signals:
     def _stop_reactor(self) -> None:
         if self._stopped or self._reactor is None:
             return
+        from twisted.internet.error import ReactorNotRunning
+
         self._stopped = True
         try:
             self._reactor.stop()
