@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_rr.errors import WorkerStartError
+from twisted_rr.errors import Draining, WorkerStartError
 from twisted_rr.interfaces import IFront
 from twisted_rr.plugins.http import plugin
 from twisted_rr.plugins.http.config import HttpSettings, TimeoutSettings
@@ -74,8 +74,11 @@ def test_a_stop_before_the_pool_is_ready_never_listens() -> None:
     world = World()
     world.pool.start = Deferred()
     world.start()
+    told: list[Any] = []
+    world.front.started().addErrback(told.append)
     done = stop(world)
     assert done == [None]
+    assert isinstance(told[0].value, Draining)
     world.pool.start.callback(None)
     assert "listen" not in world.ports[0].events
 
@@ -227,6 +230,31 @@ def test_half_close_answers_a_client_that_sends_no_more() -> None:
     assert world.call.cancelled is None
     answer(world)
     assert client.out.endswith(b"hi")
+
+
+def test_a_fault_of_the_server_is_a_500_and_never_stays_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World().start()
+
+    def broken(*arguments: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(world.pool, "open", broken)
+    client = world.connect()
+    client.send(GET)
+    assert client.out.startswith(b"HTTP/1.1 500 ")
+    assert world.front.in_flight.count() == 0
+    assert world.log("critical") == ["GET /a could not be started"]
+
+
+def test_a_session_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(timeouts=TimeoutSettings(header=2)).start()
+    broken, slow = world.connect(), world.connect()
+    monkeypatch.setattr(broken, "buffered", lambda: 1 / 0)
+    for _ in range(4):
+        world.clock.advance(1)
+    assert broken.events == ["abort"]
+    assert slow.events == ["fin"]
+    assert world.log("critical")
 
 
 # ---------------------------------------------------------------------------------- drain

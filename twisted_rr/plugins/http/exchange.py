@@ -309,6 +309,14 @@ class Exchange:
 
     # --------------------------------------------------------------------------- from the front
 
+    def fault(self) -> None:
+        """The server itself failed."""
+        self._give_up("client")
+        if self._state == WAITING:
+            self._answer(500, "")
+        else:
+            self._break_off()
+
     def hurry(self) -> None:
         """The deadline has come: 503 where nothing was sent, else the connection is cut."""
         self.cut = True

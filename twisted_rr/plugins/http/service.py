@@ -236,7 +236,12 @@ class HttpFront(Service):
         """A head is complete."""
         exchange = Exchange(self, session, request)
         self.in_flight.begin(exchange)
-        exchange.start()
+        try:
+            exchange.start()
+        except Exception:
+            # A fault of ours. The session does not know the exchange yet: nobody else would ever end it.
+            self.log.failure("{request} could not be started", request=exchange.describe())
+            exchange.fault()
         return exchange
 
     def refused(self, session: Any, status: int, reason: str) -> None:
@@ -305,8 +310,13 @@ class HttpFront(Service):
 
     def _sweep(self) -> None:
         now = self.seconds()
-        for session in list(self.sessions):
-            session.sweep(now)
+        for session, transport in list(self.sessions.items()):
+            try:
+                session.sweep(now)
+            except Exception:
+                # The others still need their time-outs.
+                self.log.failure("a connection failed at its time-outs and is closed")
+                transport.abortConnection()
         if self._finished_at is not None and self._drain.remaining() <= LAST_SECONDS:
             self._close_idle()
         overload, self._overload = self._overload, {}
@@ -333,6 +343,7 @@ class HttpFront(Service):
         self.draining = True
         if self._finished_at is None:
             self._finished_at = self.seconds()
+            self._not_ready(Failure(Draining()))
             self._listener.finish()
             if getattr(self._drain, "brisk", False):
                 self._close_idle()
