@@ -6,8 +6,6 @@ Applications with a standard interface need none of this: see ``python -m twiste
 from __future__ import annotations
 
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +13,7 @@ from twisted_rr.worker import descriptors, handshake, signals
 from twisted_rr.worker.blocking import BlockingCall, BlockingRelay
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.payload import Payload
+from twisted_rr.worker.report import say, tell_failure
 
 Handler = Callable[[Payload], Any]
 
@@ -147,7 +146,7 @@ class Worker:
             else:
                 self.respond(answer)
         except Exception as error:
-            sys.stderr.write("The handler failed\n" + "".join(traceback.format_exception(error)))
+            tell_failure("The handler failed", error)
             if self._call is not None:
                 self.error(f"{type(error).__name__}: {error}")
 
@@ -163,4 +162,4 @@ class Worker:
             return
         reason = await handlers.serve(handler, self._relay, hello, concurrency)
         if reason:
-            sys.stderr.write(f"twisted_rr.worker: {reason}\n")
+            say(reason)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +19,7 @@ from twisted_rr.worker.exchange import Codec, Exchange
 from twisted_rr.worker.handshake import Hello, answer
 from twisted_rr.worker.lifespan import Lifespan
 from twisted_rr.worker.loop_server import LoopServer
+from twisted_rr.worker.report import say, tell_failure
 from twisted_rr.worker.requests import codec_of, read_single, single_head
 from twisted_rr.worker.scope import http_scope
 
@@ -79,7 +78,7 @@ class AsgiServer(LoopServer):
 
     def _unreadable(self, stream: Any, error: Exception) -> None:
         text = f"the request's context cannot be read: {type(error).__name__}: {error}"
-        _say(text)
+        say(text)
         stream.error(text)
 
     async def _run(self, scope: dict[str, Any], exchange: Exchange) -> None:
@@ -91,7 +90,7 @@ class AsgiServer(LoopServer):
         else:
             wrong = exchange.returned()
             if wrong is not None:
-                _say(f"{exchange.describe()}: {wrong}")
+                say(f"{exchange.describe()}: {wrong}")
         if exchange.timer is not None:
             exchange.timer.cancel()
             exchange.timer = None
@@ -99,8 +98,7 @@ class AsgiServer(LoopServer):
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
         if not (exchange.gone and isinstance(error, (asyncio.CancelledError, OSError))):
-            text = "".join(traceback.format_exception(error))
-            sys.stderr.write(f"The ASGI application failed in {exchange.describe()}\n{text}")
+            tell_failure(f"The ASGI application failed in {exchange.describe()}", error)
         exchange.failed(error)
 
 
@@ -123,7 +121,3 @@ async def serve(
     gone = server.close()
     await lifespan.shutdown(LOST_GRACE if gone else None)
     return reason
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"twisted_rr.worker: {text}\n")

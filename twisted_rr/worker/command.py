@@ -6,18 +6,17 @@ Each step is a module of its own; here are their order, the options, and what is
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import os
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted_rr.errors import FrameError
 from twisted_rr.worker import descriptors, handshake, load, signals
 from twisted_rr.worker.descriptors import Relay
+from twisted_rr.worker.report import say, tell_failure
 
 OK = 0
 RELAY_FAILED = 1
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         relay = descriptors.take()
     except descriptors.RelayUnavailable as error:
-        print(f"twisted_rr.worker: {error}", file=sys.stderr)
+        say(str(error))
         return WRONG_USE
     signals.ignore_interrupt()
     try:
@@ -51,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     except (FrameError, ConnectionError) as error:
         reason = str(error)
     except _NotStarted as error:
-        print(f"twisted_rr.worker: {error}", file=sys.stderr)
+        say(str(error))
         return NOT_STARTED
     if reason:
-        print(f"twisted_rr.worker: {reason}", file=sys.stderr)
+        say(str(reason))
         return RELAY_FAILED
     return OK
 
@@ -134,7 +133,7 @@ def loop_factory(name: str) -> Callable[[], Any]:
         try:
             import uvloop  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
-            print("twisted_rr.worker: uvloop is not installed, so asyncio is used", file=sys.stderr)
+            say("uvloop is not installed, so asyncio is used")
         else:
             return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
     import asyncio
@@ -150,31 +149,12 @@ def settle() -> None:
 
 def _explain(error: load.LoadError, arguments: Sequence[str]) -> None:
     """Say once what could not be loaded, why, and from where."""
-    lines: list[str] = []
     if error.__cause__ is not None:
-        with contextlib.suppress(Exception):  # an exception may fail to print itself
-            lines += traceback.format_exception(_outside_import(error.__cause__))
-    lines.append(f"twisted_rr.worker: {error}\n")
-    lines.append(f"  command: {shlex.join([sys.executable, '-m', 'twisted_rr.worker', *arguments])}\n")
-    lines.append(f"  working directory: {_cwd()}\n")
-    lines.append(f"  sys.path: {os.pathsep.join(sys.path[:4])}\n")
-    sys.stderr.write("".join(lines))
-
-
-def _outside_import(error: BaseException) -> BaseException:
-    """*error* without the frames of this package and of the import system, which say nothing."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None and _ours(at.tb_frame.f_code.co_filename):
-        at = at.tb_next
-    return error.with_traceback(at)
-
-
-def _ours(filename: str) -> bool:
-    return (
-        filename == load.__file__
-        or filename.startswith("<frozen importlib")
-        or "importlib/__init__" in filename
-    )
+        tell_failure("The application failed to load", error.__cause__)
+    say(str(error))
+    say(f"  command: {shlex.join([sys.executable, '-m', 'twisted_rr.worker', *arguments])}")
+    say(f"  working directory: {_cwd()}")
+    say(f"  sys.path: {os.pathsep.join(sys.path[:4])}")
 
 
 def _cwd() -> str:

@@ -6,9 +6,10 @@ Starting the application and its scope are `asgi`'s. Every wait names its waker 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Any, Final
+
+from twisted_rr.worker.report import say
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -243,9 +244,8 @@ class Exchange:
     def _insist(self) -> None:
         self.timer = None
         if self.task is not None:
-            sys.stderr.write(
-                f"twisted_rr.worker: {self.describe()} is cancelled, as it went on for {CANCEL_GRACE:g} s "
-                "after its caller had gone\n"
+            say(
+                f"{self.describe()} is cancelled: it went on for {CANCEL_GRACE:g} s after its caller had gone"
             )
             self.task.cancel()
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
-import sys
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +16,7 @@ from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.handshake import Hello, answer
 from twisted_rr.worker.loop_server import LoopServer
 from twisted_rr.worker.payload import Payload
+from twisted_rr.worker.report import tell_failure
 
 AsyncHandler = Callable[[Payload], Any]
 
@@ -70,7 +69,7 @@ class HandlerCall:
         """Nobody waits for the answer: the handler is cancelled."""
         self.gone = True
         if self.task is not None:
-            self.task.cancel()
+            self._loop.call_soon(self.task.cancel)  # not before its first step, see LoopServer.cancel
 
     def writable(self) -> None:
         """There is room for more."""
@@ -116,7 +115,7 @@ class HandlerServer(LoopServer):
             if call.gone:
                 call.stop()
             else:
-                sys.stderr.write("The handler failed\n" + "".join(traceback.format_exception(error)))
+                tell_failure("The handler failed", error)
                 call.error(f"{type(error).__name__}: {error}")
         self.over(call)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 from typing import Any
 
 from twisted_rr.errors import RRError
+from twisted_rr.worker.report import say
 from twisted_rr.worker.scope import ASGI
 
 DRAINING = "twisted_rr.draining"
@@ -71,9 +71,9 @@ class Lifespan:
         _, late = await asyncio.wait({task}, timeout=timeout)
         if late:
             task.cancel()
-            _say(f"the application did not shut down within {timeout:g} s")
+            say(f"the application did not shut down within {timeout:g} s")
         elif self._shutdown.done() and (failure := self._shutdown.result()) is not None:
-            _say(f"the application failed to shut down: {failure or 'it gave no message'}")
+            say(f"the application failed to shut down: {failure or 'it gave no message'}")
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": ASGI.copy(), "state": self.state}
@@ -88,12 +88,12 @@ class Lifespan:
             self._startup.set_result(None)
             self._unsupported(error)
         elif error is not None and self._startup.result() is None and not self._shutdown.done():
-            _say(f"the application's lifespan ended early: {type(error).__name__}: {error}")
+            say(f"the application's lifespan ended early: {type(error).__name__}: {error}")
 
     def _unsupported(self, error: BaseException | None) -> None:
         """Served all the same (ASGI lifespan, "Scope"); said only when the application had begun to take part."""
         if self._asked and error is not None:
-            _say(f"served without a lifespan, as the application raised {type(error).__name__}: {error}")
+            say(f"served without a lifespan, as the application raised {type(error).__name__}: {error}")
 
     async def _receive(self) -> dict[str, Any]:
         self._asked = True
@@ -109,7 +109,3 @@ class Lifespan:
         if future.done():
             raise RuntimeError(f"the application sent {kind!r} although its {step} was over")
         future.set_result(None if outcome == "complete" else str(message.get("message", "")))
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"twisted_rr.worker: {text}\n")

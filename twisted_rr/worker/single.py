@@ -85,6 +85,7 @@ class SingleStream:
         """The server sent STOP: it means this call only when this call streams (protocol.md 3.8)."""
         if self._streaming and not self.cancelled:
             self.cancelled = True
+            self.stop()  # at once: until then the server has no use for this worker
             self.to.cancelled("client")
 
     def _finish_unless(self, more: bool) -> None:

@@ -1,17 +1,19 @@
-"""Serves calls of a mux relay by threads: one a call, and one that reads the relay.
+"""Serves calls of a mux relay by threads, which also read the relay in turn.
 
-The main thread is the first of those that run calls, so that with one thread (the default) an
-application finds itself where it would be under any other server, and signal handlers run. The
-thread that reads also answers the server's heartbeat: a call that takes long is no lack of progress
-here, whereas on an event loop (`asgi`) it would be, which is why there the loop answers.
+A thread without a call reads the relay and runs what it finds, so that a call costs no change of
+threads; another idle one reads on meanwhile. A thread that waits within its call (for a body, for
+room) reads as well, if nobody does. While all threads are at work nobody needs to read, except for
+heartbeats and cancels: after a second a watcher does, which runs no calls. It is thus some thread
+other than a busy one that answers the server's heartbeat: a call that takes long is no lack of
+progress here, whereas on an event loop (`asgi`) it would be, which is why there the loop answers.
 
-What a call does is not its subject: it is given as a function of a `ThreadCall`.
+The main thread is the first of those that run calls: with one thread (the default) an application
+finds itself where it would be under any other server, and signal handlers run.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import select
 import sys
 import threading
@@ -23,133 +25,15 @@ from twisted_rr.errors import FrameError
 from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.wire.mux_worker import MuxWorkerEnd
 from twisted_rr.worker.descriptors import Relay
+from twisted_rr.worker.report import say
 from twisted_rr.worker.signals import Waker
-from twisted_rr.worker.wsgi import Disconnected
+from twisted_rr.worker.thread_call import ThreadCall
 
 _READ = 65536
+_TICK = 1.0
+"""Seconds between the watcher's looks."""
 _LOST_GRACE = 10.0
 """Seconds that open calls get when the server is no more."""
-
-
-class ThreadCall:
-    """One call: the stream's receiver (with the lock held) and a `wsgi.Channel` for the thread that runs it.
-
-    :ivar gone: nobody waits for the answer.
-    """
-
-    __slots__ = (
-        "_full", "_pieces", "_server", "_stream", "_waiting", "body", "codec", "context", "gone", "more", "uninvited",
-    )  # fmt: skip
-
-    def __init__(
-        self, server: ThreadServer, stream: Any, codec: int, context: bytes, body: bytes, more: bool
-    ) -> None:
-        self._server = server
-        self._stream = stream
-        self._pieces: deque[bytes] = deque()
-        self._waiting: threading.Condition | None = None
-        self._full = False
-        self.codec = codec
-        self.context = context
-        self.body = body
-        self.more = more
-        self.gone = False
-        self.uninvited: Callable[[], bytes] | None = None
-
-    # ------------------------------------------------------------- for the end, under the lock
-
-    def data(self, body: bytes, more: bool) -> None:
-        """A piece of the request's body."""
-        if body:
-            self._pieces.append(body)
-        self.more = more
-        self._wake()
-
-    def message(self, body: bytes, text: bool, more: bool) -> None:
-        """Messages are taken as bytes."""
-        self.data(body, more)
-
-    def finished(self, context: bytes) -> None:
-        """The body ended with trailers, for which WSGI has no place."""
-        self.data(b"", False)
-
-    def cancelled(self, reason: str) -> None:
-        """The call was given up. A thread cannot be stopped: it is told at its next read or send."""
-        self.gone = True
-        self._pieces.clear()
-        self._wake()
-
-    def writable(self) -> None:
-        """There is room for more of the answer."""
-        self._full = False
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting is not None:
-            self._waiting.notify()
-
-    # ------------------------------------------------------------------- for the call's thread
-
-    def read(self) -> bytes:
-        """The next piece of the body, empty at its end; blocks. Raises Disconnected."""
-        with self._server.lock:
-            if self.uninvited is not None:
-                self._invite()
-            while not self._pieces and self.more and not self.gone:
-                self._wait()  # woken by data, finished, cancelled
-            if self.gone:
-                raise Disconnected("the client has gone")
-            if not self._pieces:
-                return b""
-            piece = self._pieces.popleft()
-            if self.more:
-                self._stream.consumed(len(piece))
-                self._server.flush()
-            return piece
-
-    def _invite(self) -> None:
-        """The first read asks for the body, where the client waits to be asked (RFC 9110 10.1.1)."""
-        head, self.uninvited = self.uninvited, None
-        if head is not None and self.more and not self._pieces and not self.gone:
-            self._stream.send(head(), b"", True)
-            self._server.flush()
-
-    def send(self, context: bytes, data: bytes, more: bool) -> None:
-        """Send a part of the answer, from the thread that made it; blocks while its queue is full."""
-        with self._server.lock:
-            if self.gone:
-                return
-            if context:
-                self.uninvited = None
-            self._full = not self._stream.send(context, data, more)
-            self._server.flush()
-            while self._full and more and not self.gone:
-                self._wait()  # woken by writable and cancelled
-
-    def _wait(self) -> None:
-        self._waiting = self._server.condition()
-        try:
-            self._waiting.wait()
-        finally:
-            self._waiting = None
-
-    def error(self, text: str) -> None:
-        """End the call: the application failed."""
-        with self._server.lock:
-            self._stream.error(text)
-            self._server.flush()
-
-    def stop(self) -> None:
-        """End the call after its caller has gone."""
-        with self._server.lock:
-            self._stream.stop()
-            self._server.flush()
-
-    def opened(self) -> None:
-        """The call was taken up: what came with it counts as read."""
-        if self.more and self.body:
-            with self._server.lock:
-                self._stream.consumed(len(self.body))
 
 
 class ThreadServer:
@@ -158,6 +42,7 @@ class ThreadServer:
     *handle* runs one call; it must end the call and raise nothing.
 
     :ivar draining: set when the server begins to drain.
+    :ivar lock: guards everything here, the end and the calls; re-entrant, as the end calls back.
     """
 
     def __init__(
@@ -168,21 +53,31 @@ class ThreadServer:
         threads: int,
         handle: Callable[[ThreadCall], None],
     ) -> None:
-        self.draining = threading.Event()
         relay.set_blocking(False)
+        self.draining = threading.Event()
+        self.lock = threading.RLock()
         self._relay = relay
         self._waker = waker
         self._threads = threads
         self._handle = handle
         self._end = MuxWorkerEnd(self, settings)
-        self._calls: queue.SimpleQueue[ThreadCall | None] = queue.SimpleQueue()
-        self._seats = threading.local()
-        self._rest = b""  # what the kernel did not take: the reading thread then watches for room
+        self._own = threading.local()
+        self._ready: deque[ThreadCall] = deque()  # opened, and not taken up by a thread
+        self._open = 0  # calls opened and not yet over
+        self._rest = b""  # what the kernel did not take
+        self._reading = False  # a thread is in poll() or about to be
+        self._idle = threading.Condition(self.lock)
+        self._idle_count = 0
+        self._waiting: list[ThreadCall] = []  # calls whose threads wait while another one reads
+        self._watch = threading.Event()
+        self._watching = False  # it is the watcher that reads
         self._finishing = False
-        self._running = 0
         self._lost: str | None = None
-        # Guards the end and all calls. Re-entrant, because the end calls back from within feed and take.
-        self.lock = threading.RLock()
+        self._poll = select.poll()
+        self._watched = 0
+        self._poll.register(waker.fd, select.POLLIN)
+        self._poll.register(relay.writer, 0)
+        self._poll.register(relay.reader, select.POLLIN)
         waker.on_terminate(self._terminated)
 
     def serve(self, rest: bytes) -> str:
@@ -190,39 +85,117 @@ class ThreadServer:
 
         Gives "" when it ended in good order, else the reason.
         """
-        reader = threading.Thread(target=self._read_relay, args=(rest,), name="rr-relay", daemon=True)
+        if rest:
+            with self.lock:
+                self._received(rest)
         for number in range(2, self._threads + 1):
             threading.Thread(target=self._run_calls, name=f"rr-call-{number}", daemon=True).start()
-        reader.start()
+        threading.Thread(target=self._keep_watch, name="rr-watch", daemon=True).start()
         self._run_calls()
-        reader.join(_LOST_GRACE)
+        with self.lock:
+            if self._lost is not None:
+                self._idle.wait_for(lambda: not self._open, _LOST_GRACE)  # woken by _run_calls
         return self._lost or ""
 
     # ------------------------------------------------------------------ threads that run calls
 
     def _run_calls(self) -> None:
-        while True:
-            call = self._calls.get()  # woken by opened, and at the end by _end_threads
-            if call is None:
-                return
+        while (call := self._next_call()) is not None:
             if call.gone:
                 call.stop()
             else:
-                call.opened()
+                call.taken_up()
                 self._handle(call)
             with self.lock:
-                self._running -= 1
-                if self._finishing:
-                    self._waker.wake()
+                self._open -= 1
+                if self._lost is not None:
+                    self._idle.notify_all()  # for serve()
 
-    def condition(self) -> threading.Condition:
-        """The calling thread's own condition over the lock."""
-        found: threading.Condition | None = getattr(self._seats, "condition", None)
+    def _next_call(self) -> ThreadCall | None:
+        """Wait for a call, reading the relay meanwhile unless another thread does; None at the end."""
+        with self.lock:
+            while not self._ready:
+                if self._over():
+                    self._release_all()
+                    return None
+                if self._reading:
+                    self._rest_idle()
+                else:
+                    self._read_once()
+            call = self._ready.popleft()
+            self.leave()
+            return call
+
+    def _rest_idle(self) -> None:
+        self._idle_count += 1
+        self._relieve_watcher()
+        self._idle.wait()  # woken by leave(), wait() and _release_all()
+        self._idle_count -= 1
+
+    def wait(self, call: ThreadCall) -> None:
+        """Return when something may have changed for *call*, whose thread this is. Under the lock, held once."""
+        if not self._reading:
+            self._read_once()
+            if self._ready and self._idle_count:
+                self._idle.notify(len(self._ready))
+            return
+        condition = self._own_condition()
+        call.waiting = condition
+        self._waiting.append(call)
+        self._relieve_watcher()
+        condition.wait()  # woken by the call's own events, and by leave() to read in its turn
+        self._waiting.remove(call)
+        call.waiting = None
+
+    def _own_condition(self) -> threading.Condition:
+        found: threading.Condition | None = getattr(self._own, "condition", None)
         if found is None:
-            found = self._seats.condition = threading.Condition(self.lock)
+            found = self._own.condition = threading.Condition(self.lock)
         return found
 
-    # ------------------------------------------------------------ what the end tells, locked
+    def leave(self) -> None:
+        """A thread goes on with its call: if nobody reads now, let one of those that wait do so. Under the lock."""
+        if self._reading:
+            return
+        if self._idle_count:
+            self._idle.notify()
+        elif self._waiting:
+            self._waiting[0].wake()
+        elif self._rest:
+            self._watch.set()
+
+    # ------------------------------------------------------------------------ the watcher
+
+    def _keep_watch(self) -> None:
+        """Read while all others are at work, until one of them waits."""
+        while True:
+            self._watch.wait(_TICK)
+            self._watch.clear()
+            with self.lock:
+                if self._over():
+                    break
+                if self._reading or not self._open:
+                    continue
+                self._watching = True
+                while not (self._idle_count or self._waiting or self._over() or self._reading):
+                    self._read_once()
+                self._watching = False
+                self.leave()
+        if self._lost is not None:
+            self._exit_later()
+
+    def _relieve_watcher(self) -> None:
+        if self._watching:
+            self._waker.wake()
+
+    def _exit_later(self) -> None:
+        """The server is gone: open calls get some seconds to notice, then nothing waits for them."""
+        threading.Event().wait(_LOST_GRACE)
+        say("the server is gone and a call goes on: exiting now")
+        sys.stderr.flush()
+        os._exit(1)
+
+    # -------------------------------------------------------------- what the end tells, locked
 
     def dirty(self) -> None:
         """Nothing: whoever makes the end dirty flushes it before giving up the lock."""
@@ -230,8 +203,8 @@ class ThreadServer:
     def opened(self, stream: Any, codec: int, context: bytes, body: bytes, more: bool) -> None:
         """A new call, for the next free thread."""
         call = stream.to = ThreadCall(self, stream, codec, context, body, more)
-        self._running += 1
-        self._calls.put(call)
+        self._open += 1
+        self._ready.append(call)
 
     def said(self, message: dict[str, Any]) -> None:
         """``stop`` ends the worker after its calls; ``draining`` is there for applications that ask."""
@@ -240,14 +213,74 @@ class ThreadServer:
         elif "draining" in message:
             self.draining.set()
 
+    # --------------------------------------------------------------- reading and writing, locked
+
+    def _read_once(self) -> None:
+        """Wait for the relay, the waker or room, without the lock; then take what came."""
+        wanted = select.POLLOUT if self._rest else 0
+        if wanted != self._watched:
+            self._watched = wanted
+            self._poll.register(self._relay.writer, wanted)
+            one = self._relay.writer == self._relay.reader
+            self._poll.register(self._relay.reader, select.POLLIN | (wanted if one else 0))
+        self._reading = True
+        self.lock.release()
+        try:
+            events = self._poll.poll()
+            data = self._read(events)
+        finally:
+            self.lock.acquire()
+            self._reading = False
+        if data:
+            self._received(data)
+        elif data is not None:
+            self._lose("the server has closed the relay")
+        elif self._rest:
+            self.flush()
+
+    def _read(self, events: list[tuple[int, int]]) -> bytes | None:
+        """What the relay gives: nothing yet is None, its end is empty."""
+        relay = self._relay
+        for fd, event in events:
+            if fd == self._waker.fd:
+                self._waker.clear()
+            elif fd == relay.reader and event & ~select.POLLOUT:
+                try:
+                    return os.read(fd, _READ)
+                except BlockingIOError:
+                    return None
+                except OSError:
+                    return b""
+            elif event & (select.POLLERR | select.POLLHUP):
+                return b""
+        return None
+
+    def _received(self, data: bytes) -> None:
+        try:
+            self._end.feed(data)
+        except FrameError as error:
+            self._lose(str(error))
+        else:
+            self.flush()
+
     def flush(self) -> None:
-        """Write what there is, as far as the kernel takes it; the reading thread does the rest. Under the lock."""
-        if self._rest or self._lost is not None:
+        """Write what there is, as far as the kernel takes it. Under the lock.
+
+        The waker of what is left: the thread that reads, now or soon, or else the watcher.
+        """
+        if self._lost is not None:
             return
-        while data := self._end.take():
-            self._rest = self._write(data)
+        while True:
+            if not self._rest:
+                self._rest = self._end.take()
+                if not self._rest:
+                    return
+            self._rest = self._write(self._rest)
             if self._rest:
-                self._waker.wake()
+                if self._reading:
+                    self._waker.wake()
+                else:
+                    self._watch.set()
                 return
 
     def _write(self, data: bytes) -> bytes:
@@ -258,94 +291,30 @@ class ThreadServer:
         except OSError:
             return b""  # the server is no more: reading will say so
 
-    # ------------------------------------------------------------- the thread that reads
+    # ------------------------------------------------------------------------- the way out
 
     def _terminated(self) -> None:
-        # In a signal handler: the lock may be held by the thread that it interrupts.
+        # In a signal handler: the lock may be held by the thread that it interrupts. The waker follows.
         self._finishing = True
 
-    def _read_relay(self, rest: bytes) -> None:
-        poll = select.poll()
-        poll.register(self._waker.fd, select.POLLIN)
-        if rest:
-            self._received(rest)
-        watched = -1
-        while not self._over():
-            wanted = select.POLLOUT if self._rest else 0
-            if wanted != watched:
-                watched = wanted
-                poll.register(self._relay.writer, wanted)
-                poll.register(self._relay.reader, select.POLLIN | (wanted if self._one_socket() else 0))
-            for fd, events in poll.poll():
-                self._ready(fd, events)
-        self._end_threads()
-
-    def _one_socket(self) -> bool:
-        return self._relay.reader == self._relay.writer
-
-    def _ready(self, fd: int, events: int) -> None:
-        if fd == self._waker.fd:
-            self._waker.clear()
-            return
-        if fd == self._relay.writer and events & select.POLLOUT:
-            with self.lock:
-                rest, self._rest = self._rest, b""
-                self._rest = self._write(rest)
-                self.flush()
-        if fd == self._relay.reader and events & ~select.POLLOUT:
-            self._readable()
-        elif events & (select.POLLERR | select.POLLHUP):
-            self._lose("the server has closed the relay")
-
-    def _readable(self) -> None:
-        try:
-            data = os.read(self._relay.reader, _READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._received(data)
-        else:
-            self._lose("the server has closed the relay")
-
-    def _received(self, data: bytes) -> None:
-        with self.lock:
-            try:
-                self._end.feed(data)
-            except FrameError as error:
-                self._lose(str(error))
-                return
-            self.flush()
-
     def _lose(self, reason: str) -> None:
-        with self.lock:
-            self._lost = reason
-            self._finishing = True
-            for stream in list(self._end.streams.values()):
-                stream.to.cancelled("client")
+        self._lost = reason
+        self._finishing = True
+        for stream in list(self._end.streams.values()):
+            stream.to.cancelled("client")
 
     def _over(self) -> bool:
-        """Whether there is nothing left to do. Asked after each event, of which the waker is one."""
+        """Whether there is nothing left to do."""
         if not self._finishing:
             return False
         if self._lost is not None:
             return True
-        with self.lock:
-            self._end.stopping = True
-            return not (self._running or self._end.streams or self._rest)
+        self._end.stopping = True
+        return not (self._open or self._end.streams or self._rest)
 
-    def _end_threads(self) -> None:
-        for _ in range(self._threads):
-            self._calls.put(None)
-        if self._lost is not None:
-            timer = threading.Timer(_LOST_GRACE, _exit_now)
-            timer.daemon = True
-            timer.start()
-
-
-def _exit_now() -> None:
-    """An open call has not ended although nobody waits for it any more."""
-    sys.stderr.write("twisted_rr.worker: the server is gone and a call goes on: exiting now\n")
-    sys.stderr.flush()
-    os._exit(1)
+    def _release_all(self) -> None:
+        """Wake every thread, so that each finds out that it is over."""
+        self._idle.notify_all()
+        self._watch.set()
+        if self._reading:
+            self._waker.wake()

@@ -7,12 +7,11 @@ Where the request comes from and how the answer's bytes leave is the `Channel`'s
 from __future__ import annotations
 
 import io
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from twisted_rr.worker.environ import Environ
+from twisted_rr.worker.report import tell_failure
 
 Headers = list[tuple[bytes, bytes]]
 EncodeHead = Callable[[int, Headers], bytes]
@@ -78,10 +77,9 @@ def _failed(environ: Environ, channel: Channel, response: Response, error: BaseE
 
 
 def report(environ: Environ, error: BaseException) -> None:
-    """Print the application's traceback to the server's log, in one write."""
+    """Print the application's traceback to the server's log."""
     where = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
-    text = "".join(traceback.format_exception(error))
-    sys.stderr.write(f"The WSGI application failed in {ascii(where)[1:-1]}\n{text}")
+    tell_failure(f"The WSGI application failed in {ascii(where)[1:-1]}", error)
 
 
 class Response:

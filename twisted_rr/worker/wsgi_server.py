@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 
 from twisted_rr.wire.context import decode_request, encode_head
@@ -11,9 +10,11 @@ from twisted_rr.worker.blocking import BlockingCall, BlockingRelay
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.environ import EnvironMaker
 from twisted_rr.worker.handshake import Hello, answer
+from twisted_rr.worker.report import say
 from twisted_rr.worker.requests import codec_of, read_single, single_head
 from twisted_rr.worker.signals import Waker
-from twisted_rr.worker.threads import ThreadCall, ThreadServer
+from twisted_rr.worker.thread_call import ThreadCall
+from twisted_rr.worker.threads import ThreadServer
 from twisted_rr.worker.wsgi import Application, Channel, input_stream, run
 
 
@@ -57,7 +58,7 @@ class MuxHandler:
         environ = self.environs.make(*fields)
         if call.more and "HTTP_EXPECT" in environ:
             call.uninvited = functools.partial(head, 100, [])
-        environ["wsgi.input"] = input_stream(call.body, call.read if call.more else None)
+        environ["wsgi.input"] = input_stream(call.body, call.read if call.streamed else None)
         run(self._application, environ, call, head)
 
 
@@ -86,5 +87,5 @@ def _reader(pieces: Iterator[bytes]) -> Callable[[], bytes]:
 def unreadable(call: Channel, error: Exception) -> None:
     """Answer a call whose context is not what it should be: the server's mistake, said on both sides."""
     text = f"the request's context cannot be read: {type(error).__name__}: {error}"
-    sys.stderr.write(f"twisted_rr.worker: {text}\n")
+    say(text)
     call.error(text)

@@ -1,0 +1,311 @@
+"""One WSGI request, without a relay."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from twisted_rr.worker.wsgi import Disconnected, encode_headers, input_stream, parse_status, run
+
+Sent = tuple[Any, bytes, bool]
+
+
+class RecordingChannel:
+    """Takes an answer; the client goes away after *patience* pieces."""
+
+    def __init__(self, patience: int = 1000) -> None:
+        self.sent: list[Sent] = []
+        self.errors: list[str] = []
+        self.stopped = 0
+        self.patience = patience
+
+    @property
+    def gone(self) -> bool:
+        return len(self.sent) >= self.patience
+
+    def send(self, context: Any, data: bytes, more: bool) -> None:
+        if not self.gone:
+            self.sent.append((context, data, more))
+
+    def read(self) -> bytes:
+        raise Disconnected
+
+    def error(self, text: str) -> None:
+        self.errors.append(text)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def serve(application: Any, channel: RecordingChannel | None = None) -> RecordingChannel:
+    channel = channel or RecordingChannel()
+    run(
+        application,
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/x"},
+        channel,
+        lambda status, headers: (status, headers),
+    )  # type: ignore[arg-type, return-value]
+    return channel
+
+
+HEAD = (200, [(b"X-A", b"1")])
+
+
+def respond(result: Any) -> Any:
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("X-A", "1")])
+        return result
+
+    return application
+
+
+def test_a_list_is_one_piece() -> None:
+    assert serve(respond([b"a", b"b"])).sent == [(HEAD, b"ab", False)]
+    assert serve(respond([b"a"])).sent == [(HEAD, b"a", False)]
+    assert serve(respond([])).sent == [(HEAD, b"", False)]
+
+
+def test_a_generator_leaves_piece_by_piece_before_the_next_is_asked_for() -> None:
+    channel = RecordingChannel()
+
+    def pieces() -> Iterator[bytes]:
+        yield b""
+        yield b"a"
+        assert channel.sent == [(HEAD, b"a", True)]
+        yield b"b"
+        assert len(channel.sent) == 2
+
+    serve(respond(pieces()), channel)
+    assert channel.sent == [(HEAD, b"a", True), (b"", b"b", True), (b"", b"", False)]
+    assert channel.errors == []
+
+
+def test_the_piece_that_completes_content_length_ends_the_answer() -> None:
+    after: list[str] = []
+
+    def pieces() -> Iterator[bytes]:
+        yield b"ab"
+        yield b"c"
+        after.append("ran on")
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("content-length", "3")])
+        return pieces()
+
+    sent = serve(application).sent
+    assert [part[1:] for part in sent] == [(b"ab", True), (b"c", False)]
+    assert after == ["ran on"]
+
+
+def test_start_response_may_be_called_in_the_iteration() -> None:
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("X-A", "1")])
+        yield b"a"
+
+    assert serve(application).sent == [(HEAD, b"a", True), (b"", b"", False)]
+
+
+def test_write_sends_at_once_and_before_the_result() -> None:
+    channel = RecordingChannel()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", [("X-A", "1")])
+        write(b"w")
+        assert channel.sent == [(HEAD, b"w", True)]
+        return [b"r"]
+
+    assert serve(application, channel).sent[1:] == [(b"", b"r", False)]
+
+
+def test_close_is_called_once_whatever_happens() -> None:
+    class Result:
+        def __init__(self, fails: bool) -> None:
+            self.closed = 0
+            self.fails = fails
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"a"
+            if self.fails:
+                raise ValueError("boom")
+
+        def close(self) -> None:
+            self.closed += 1
+
+    for fails in (False, True):
+        result = Result(fails)
+        assert bool(serve(respond(result)).errors) is fails
+        assert result.closed == 1
+
+
+def test_an_exception_before_the_head_is_an_error_with_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        raise ValueError("boom")
+
+    channel = serve(application)
+    assert (channel.sent, channel.errors) == ([], ["ValueError: boom"])
+    printed = capsys.readouterr().err
+    assert printed.startswith("The WSGI application failed in GET /x\nTraceback")
+    assert printed.count("ValueError: boom") == 1
+    assert "wsgi.py" not in printed.replace("test_sdk_wsgi.py", "")
+
+
+def test_an_exception_after_the_head_is_an_error_too() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"a"
+        raise ValueError("boom")
+
+    channel = serve(respond(pieces()))
+    assert channel.sent == [(HEAD, b"a", True)]
+    assert channel.errors == ["ValueError: boom"]
+
+
+def test_an_exception_after_the_answer_is_only_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    class Result(list[bytes]):
+        def close(self) -> None:
+            raise ValueError("boom in close")
+
+    channel = serve(respond(Result([b"a"])))
+    assert (channel.sent, channel.errors) == ([(HEAD, b"a", False)], [])
+    assert "boom in close" in capsys.readouterr().err
+
+
+def test_exc_info_replaces_a_head_that_has_not_left() -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("X-A", "1")])
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            start_response("500 Oops", [], sys.exc_info())
+        return [b"sorry"]
+
+    assert serve(application).sent == [((500, []), b"sorry", False)]
+
+
+def test_exc_info_after_the_head_has_left_is_raised_again() -> None:
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("X-A", "1")])
+        yield b"a"
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            start_response("500 Oops", [], sys.exc_info())
+
+    channel = serve(application)
+    assert channel.sent == [(HEAD, b"a", True)]
+    assert channel.errors == ["ValueError: boom"]
+
+
+def twice(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [])
+    start_response("200 OK", [])
+
+
+@pytest.mark.parametrize(
+    ("application", "error"),
+    [
+        (twice, "start_response was called twice"),
+        (lambda environ, start_response: [b"a"], "before it called start_response"),
+        (lambda environ, start_response: None, "NoneType"),
+        (respond(["text"]), "a WSGI body is bytes, not str"),
+        (respond("text"), "a WSGI body is bytes, not str"),
+        (respond(iter(["text"])), "a WSGI body is bytes, not str"),
+        (lambda environ, start_response: start_response(200, []), "the status should be a str"),
+        (lambda environ, start_response: start_response("2", []), "the status should be a str"),
+        (
+            lambda environ, start_response: start_response("200 OK", [("a", b"b")]),
+            "response headers should be",
+        ),
+        (
+            lambda environ, start_response: start_response("200 OK", [("a", "\u20ac")]),
+            "response headers should",
+        ),
+        (lambda environ, start_response: start_response("200 OK", [("a",)]), "response headers should"),
+    ],
+)
+def test_what_breaks_pep_3333_is_named(application: Any, error: str) -> None:
+    channel = serve(application)
+    assert channel.sent == []
+    assert error in channel.errors[0]
+
+
+def test_an_answer_to_nobody_stops_the_iteration_and_closes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    closed: list[str] = []
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"a"
+        finally:
+            closed.append("closed")
+
+    channel = serve(respond(pieces()), RecordingChannel(patience=3))
+    assert len(channel.sent) == 3
+    assert closed == ["closed"]
+    assert (channel.stopped, channel.errors) == (1, [])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_body_whose_client_left_is_no_failure_to_report(capsys: pytest.CaptureFixture[str]) -> None:
+    channel = RecordingChannel(patience=0)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        channel.read()
+
+    serve(application, channel)
+    assert (channel.stopped, channel.errors, capsys.readouterr().err) == (1, [], "")
+
+
+@pytest.mark.parametrize(("status", "code"), [("200 OK", 200), ("404", 404), ("599 Any Thing", 599)])
+def test_a_status_is_its_code(status: str, code: int) -> None:
+    assert parse_status(status) == code
+
+
+@pytest.mark.parametrize("status", ["", "20", "200OK", "abc def", "099 X", "²00 X"])
+def test_a_malformed_status_is_refused(status: str) -> None:
+    with pytest.raises(RuntimeError):
+        parse_status(status)
+
+
+def test_headers_are_latin_1() -> None:
+    assert encode_headers([("X", "é")]) == [(b"X", b"\xe9")]
+
+
+def stream(*pieces: bytes, first: bytes = b"") -> Any:
+    rest = iter(pieces)
+    return input_stream(first, lambda: next(rest, b""))
+
+
+def test_the_input_reads_across_pieces() -> None:
+    assert stream(b"bc", b"d", first=b"a").read() == b"abcd"
+    assert stream(b"abc", b"def").read(4) == b"abcd"
+    assert stream(b"abc").read(0) == b""
+    assert stream().read(10) == b""
+
+
+def test_the_input_reads_lines_across_pieces() -> None:
+    source = stream(b"on", b"e\ntwo\nthr", b"ee")
+    assert source.readline() == b"one\n"
+    assert source.readline(2) == b"tw"
+    assert list(source) == [b"o\n", b"three"]
+    assert stream(b"a\nb").readlines() == [b"a\n", b"b"]
+
+
+def test_the_input_takes_no_more_than_it_needs() -> None:
+    taken: list[int] = []
+
+    def read() -> bytes:
+        taken.append(1)
+        return b"x" * 65536
+
+    assert len(input_stream(b"", read).read(10)) == 10
+    assert len(taken) == 1
+
+
+def test_a_whole_body_is_in_memory_already() -> None:
+    assert isinstance(input_stream(b"abc", None), io.BytesIO)
