@@ -24,7 +24,7 @@ from twisted_rr.config.nodes import Node
 from twisted_rr.config.report import Place
 from twisted_rr.discovery import ServerPlugin, discover
 from twisted_rr.errors import ConfigError, ConfigProblem, PluginLoadError
-from twisted_rr.interfaces import IHealth, IHost, IWorkerPool
+from twisted_rr.interfaces import IFront, IHealth, IHost, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget, plan
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.notify import Notifier
@@ -102,8 +102,10 @@ class Host:
         return self._builder.pool(name, settings, mode)
 
     def place(self, phase: str, service: IService) -> None:
-        """See `IHost`."""
+        """See `IHost`. A front is offered to whoever collects `IFront`, such as the status answers."""
         self._builder.server.place(phase, service)
+        if IFront.providedBy(service):
+            self.provide(IFront, service)
 
     def provide(self, interface: Any, provider: object) -> None:
         """See `IHost`."""

@@ -289,3 +289,24 @@ def test_probes_are_never_in_flight(tmp_path):
         assert server.wait(5) == 0
         assert time.monotonic() - signalled < 1.5
         idle.close()
+
+
+def test_in_flight_and_the_deadline_are_told_while_draining(tmp_path):
+    with serving(tmp_path, endure={"grace_period": "20s"}) as server:
+        calls = [Background(server.get, "/wait?seconds=2") for _ in range(3)]
+        time.sleep(0.5)
+        server.signal()
+        headers = until(lambda: _draining(server), 2)
+        assert headers["x-rr-in-flight"] == "3"
+        assert 10 <= int(headers["x-rr-drain-deadline"]) <= 16
+        code, _, body = server.status("/health", {"Accept": "application/health+json"})
+        checks = json.loads(body)["checks"]
+        assert code == 200
+        assert checks["http:inFlight"][0]["observedValue"] == 3
+        assert 0.3 < checks["http:oldestRequestAge"][0]["observedValue"] < 2.5
+        assert {call.result()[0] for call in calls} == {200}
+
+
+def _draining(server: RunningServer) -> dict | None:
+    _, headers, _ = server.status("/health")
+    return headers if headers.get("x-rr-lifecycle", "").startswith("draining") else None

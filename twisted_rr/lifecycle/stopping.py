@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 # What a phase gets when the plan has no time left for it (a stopped and continued process, a blocked
 # reactor): enough to act, too little to hold the exit.
 _LEAST = 0.1
-# And what it gets to finish once it was forced: reaping needs the kernel, an abort does not.
-_AFTER_FORCE = {"WORKERS": 0.5, "FRONT": 0.2}
+# And what it gets to finish once it was forced: reaping needs the kernel, the last answers a few turns. All
+# together below the second that a forced stop may take (I13).
+_AFTER_FORCE = {"WORKERS": 0.4, "FRONT": 0.2, "STATUS": 0.2}
 _AFTER_FORCE_OTHERS = 0.05
 
 _BLOCKERS = 10
