@@ -24,6 +24,8 @@ PIECES: Final = (
 REST: Final = 1024  # reads of read_rest: a grandchild that goes on writing must not hold the reactor
 BUFFER: Final = 425984  # bytes asked for a relay's socket buffers; the kernel may give less
 
+GONE: Final = "closed by the worker"
+
 log: Final = logger("net")
 
 
@@ -207,7 +209,7 @@ class RelayDescriptor:
                 self._lose(f"read: {error.strerror}")
                 return None
             if not data:
-                self._lose("closed by the worker")
+                self._lose(GONE)
                 return None
             self._owner.relay_data(data)
             if len(data) < READ or not self._reading:
@@ -226,7 +228,7 @@ class RelayDescriptor:
             return
         if reason.check(ConnectionDone, ConnectionLost):
             # A hang-up may be seen while bytes are left: reading was paused, or only writing was watched.
-            self._lose_after_reading(reason.getErrorMessage())
+            self._lose_after_reading(GONE if reason.check(ConnectionDone) else "connection lost")
         else:
             self._lose(f"failed: {reason.getErrorMessage()}")
 
