@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_rr.errors import Draining, WorkerStartError
+from twisted_rr.errors import ConfigError, Draining, WorkerStartError
 from twisted_rr.interfaces import IFront
 from twisted_rr.plugins.http import plugin
 from twisted_rr.plugins.http.config import HttpSettings, TimeoutSettings
 from twisted_rr.plugins.http.forwarded import LOOPBACK, Forwarding
 from twisted_rr.plugins.http.service import HttpFront
+from twisted_rr.pool.settings import ServerSettings
 from twisted_rr.testing.host import FakeHost
 from twisted_rr.wire.context import decode_request, encode_head
 from twisted_rr.wire.frame import CODEC_MSGPACK
@@ -474,3 +476,28 @@ def test_the_key_wins_over_the_variable(
     key: tuple[str, ...] | None, environ: dict[str, str], found: tuple[str, ...]
 ) -> None:
     assert plugin.trusted_subnets(HttpSettings(address=":1", trusted_subnets=key), environ) == found
+
+
+def test_a_variable_that_holds_no_network_starts_nothing() -> None:
+    with pytest.raises(ConfigError, match="FORWARDED_ALLOW_IPS"):
+        plugin.build(HttpSettings(address=":1"), FakeHost(), {"FORWARDED_ALLOW_IPS": "10.0.0/99"})
+
+
+@pytest.mark.parametrize(
+    ("user", "group", "owner"),
+    [
+        ("", "", None),
+        ("root", "", None),
+        ("nobody", "", "nobody"),
+        ("nobody", "12345", 12345),
+        ("no such user", "", None),
+        ("nobody", "no such group", None),
+    ],
+)
+def test_uploads_belong_to_the_workers_user(user: str, group: str, owner: Any) -> None:
+    found = plugin.owner_of(ServerSettings(user=user, group=group))
+    if owner is None:
+        assert found is None
+    else:
+        entry = pwd.getpwnam("nobody")
+        assert found == (entry.pw_uid, entry.pw_gid if owner == "nobody" else owner)
