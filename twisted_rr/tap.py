@@ -6,8 +6,10 @@ somebody else's: no signals, no exit code.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -60,7 +62,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         return make_server(config, reactor)
     from twisted.internet import reactor as global_reactor
 
-    return _OfThisProcess(config, own(global_reactor), _in_foreground(options))
+    return _OfThisProcess(config, own(global_reactor), getattr(options, "parent", None) or {})
 
 
 def own(reactor: Any) -> Any:
@@ -110,9 +112,11 @@ def reset(server: Server) -> None:
 class _OfThisProcess(MultiService):
     """The root under twistd: a port in use is one line in the foreground, and twistd's own report in a daemon."""
 
-    def __init__(self, config: Config, reactor: Any, foreground: bool) -> None:
+    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any]) -> None:
         super().__init__()
-        self._foreground = foreground
+        self._config = config
+        self._reactor = reactor
+        self._twistd = twistd
         self._process = Process()
         try:
             server = make_server(config, reactor, on_failure=self._process.failed)
@@ -121,20 +125,34 @@ class _OfThisProcess(MultiService):
             raise SystemExit(1) from None
         self._process.follow(server, reactor, config)
         server.setServiceParent(self)
-        log.begin(config.settings("logs"))
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Into twistd's application, whose log becomes ours unless ``--logger`` or ``--syslog`` was given."""
+        super().setServiceParent(parent)
+        if self._twistd.get("logger") or self._twistd.get("syslog"):
+            return
+        log.begin(
+            self._config.settings("logs"),
+            application=parent,
+            clock=self._reactor,
+            environ=os.environ,
+            default_output=self._log_output(),
+        )
+
+    def _log_output(self) -> str:
+        """Where twistd was told to log, or would by itself: a daemon to twistd.log."""
+        file: str | None = self._twistd.get("logfile")
+        if file == "-":
+            return "stdout"
+        return file or ("stderr" if self._twistd.get("nodaemon", True) else "twistd.log")
 
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
         except ListenError as error:
             self._process.exits.fail()
-            if not self._foreground:
+            if not self._twistd.get("nodaemon"):
                 # twistd hands the error to the waiting parent, which prints it and exits with 1.
                 raise
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None
-
-
-def _in_foreground(options: Options) -> bool:
-    twistd = getattr(options, "parent", None) or {}
-    return bool(twistd.get("nodaemon"))

@@ -232,7 +232,7 @@ class World:
                 drain=self.drain,
                 stop=StopSchedule(term=1.0, kill=3.0),
                 random=random,
-                pid=1,
+                getpid=lambda: 1,
                 pidfd_open=self.reactor.pidfd_open,
                 killpg=self.reactor.killpg,
                 make_ends=self._make_relay,
@@ -254,7 +254,8 @@ class World:
         """Let every worker that was started since the last time answer the handshake."""
         new = self.new()
         for worker in new:
-            worker.answer_handshake(self.mux, streams)
+            if worker.process.alive:
+                worker.answer_handshake(self.mux, streams)
         return new
 
     def new(self) -> list[FakeWorker]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ class Run:
         from twisted.internet import reactor as global_reactor
 
         reactor = own(global_reactor)
-        log.begin(self._config.settings("logs"))
+        log.begin(self._config.settings("logs"), clock=reactor, environ=os.environ)
         try:
             server = make_server(self._config, reactor, plugins=self._plugins, on_failure=self._failed)
             self._process.follow(server, reactor, self._config)

@@ -35,7 +35,7 @@ class PoolHost:
     :ivar relays: the shared `twisted_rr.pool.relay.RelayListener` of ``server.relay: unix://..|tcp://..``.
     :ivar stop: when stopping workers are signalled.
     :ivar random: numbers in [0, 1), for jitter.
-    :ivar pid: the server's own.
+    :ivar getpid: the pid of the server, asked late: twistd daemonizes after the tree was built.
     :ivar pidfd_open: pid to pidfd; None or one that raises OSError: reaping is polled.
     :ivar killpg: signals a process group.
     :ivar prepare: awaited before workers are started, such as `twisted_rr.pool.on_init.OnInit.run`.
@@ -51,7 +51,7 @@ class PoolHost:
     relays: Any = None
     stop: StopSchedule = StopSchedule()
     random: Callable[[], float] = random.random
-    pid: int = attrs.field(factory=os.getpid)
+    getpid: Callable[[], int] = os.getpid
     pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
     killpg: Callable[[int, int], None] = os.killpg
     prepare: Callable[[], Any] | None = None

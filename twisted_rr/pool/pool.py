@@ -77,6 +77,8 @@ class WorkerPool(Service):
         self._env = dict(env or {})
         self._log = logger("server")
         self._seconds = host.reactor.seconds
+        if server.relay != "pipes" and host.relays is None and host.make_ends is None:
+            raise ValueError(f"server.relay is {server.relay}: PoolHost.relays must hold its listener")
         self._identity = resolve_identity(server.user, server.group)
         self.crew = Crew(self, host, settings, self._log)
         self._takers: list[Worker] = []
@@ -338,7 +340,7 @@ class WorkerPool(Service):
         env = worker_env(
             self._host.environ, self._server, self._mode, self._host.version, self._host.rpc, self._env
         )
-        spec = launch_spec(command, self._server, self._identity, env, self._host.pid)
+        spec = launch_spec(command, self._server, self._identity, env, self._host.getpid())
         worker = Worker(self, self._host, spec, self.settings.allocate_timeout, self._log)
         worker.limit = self.crew.limit_for_new()
         self.crew.workers.append(worker)
@@ -498,8 +500,8 @@ class WorkerPool(Service):
         old = [worker for worker in crew.workers if worker.ready]
         going = [worker.when_gone() for worker in old]
         for worker in old:
-            if worker.left:
-                continue
+            if worker.left or worker.replaced:
+                continue  # another was started for it, or will be
             [new] = crew.spawn(1)
             worker.replaced = True
             try:

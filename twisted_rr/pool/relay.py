@@ -15,6 +15,8 @@ from twisted.application.service import Service
 from twisted_rr.errors import FrameError, ListenError
 from twisted_rr.net.descriptor import RelayDescriptor, relay_pair, widen
 from twisted_rr.pool.handshake import Answer, Handshake
+from twisted_rr.pool.settings import ServerSettings
+from twisted_rr.pool.spec import resolve_identity
 
 
 class RelayEnds(Protocol):
@@ -95,7 +97,7 @@ class RelayListener:
         log: Any,
         timeout: float = 60.0,
         owner: tuple[int, int] | None = None,
-        pid: int | None = None,
+        getpid: Callable[[], int] = os.getpid,
     ) -> None:
         """*owner*: uid and gid that workers run as, when a unix socket must be theirs too."""
         self.address = address
@@ -103,7 +105,7 @@ class RelayListener:
         self._log = log
         self._timeout = timeout
         self._owner = owner
-        self._pid = os.getpid() if pid is None else pid
+        self._getpid = getpid
         self._socket: socket.socket | None = None
         self._path = ""
         self._expected: dict[int, Callable[[socket.socket, Answer, bytes], None]] = {}
@@ -193,7 +195,7 @@ class RelayListener:
         widen(connection)
         introduction = Introduction(connection, self._reactor, self._timeout, self)
         self._introductions.add(introduction)
-        introduction.start(self._pid)
+        introduction.start(self._getpid())
 
     # ------------------------------------------------------------------ called by an Introduction
 
@@ -228,6 +230,15 @@ class RelayService(Service):
     def stopService(self) -> None:
         Service.stopService(self)
         self.listener.stop()
+
+
+def relay_service(server: ServerSettings, reactor: Any, log: Any) -> RelayService | None:
+    """The listener that *server* asks for, None for ``pipes``. Raises ConfigError: no such user."""
+    if server.relay == "pipes":
+        return None
+    identity = resolve_identity(server.user, server.group)
+    owner = None if identity.uid is None or identity.gid is None else (identity.uid, identity.gid)
+    return RelayService(RelayListener(server.relay, reactor, log, owner=owner))
 
 
 class Introduction:

@@ -214,7 +214,7 @@ class Worker:
         if self._relay is None:
             self._host.relays.expect(self.pid, self._introduced)
             return
-        handshake = Handshake(self._host.pid)
+        handshake = Handshake(self._host.getpid())
         request = [handshake.request]
         self._take = lambda: request.pop() if request else b""
         self._feed = lambda data: self._handshake_data(handshake, data)
@@ -319,7 +319,8 @@ class Worker:
         self._relay.wake()
 
     def freed(self, call: Call) -> None:
-        if not self.answered and call.answered:
+        # ``call.answered`` alone is not set by an answer of one frame.
+        if not self.answered and (call.answered or (call.ended and not call.cancelled)):
             self.answered = True
             self._owner.worker_answered(self)
         self._owner.call_freed(self, call)
