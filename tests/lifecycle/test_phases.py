@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifecycle_world import Child, Front, Item, Reactor, World
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
@@ -15,7 +15,7 @@ from twisted_rr.errors import ListenError, WorkerStartError
 from twisted_rr.interfaces import IDrain, IInFlight
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import ANNOUNCE, BOOTING, FINISH, FORCE, RUNNING, STARTING, STOPPING
-from twisted_rr.lifecycle.phases import PHASES, Phase, PhaseFailed, Server
+from twisted_rr.lifecycle.phases import PHASES, Phase, PhaseFailed, Server, StartEnded
 from twisted_rr.testing.pool import FakePool
 
 ANNOUNCING = Budget(total=20.0, announce_min=2.0, announce_max=5.0, announce_quiet=2.0)
@@ -119,6 +119,68 @@ def test_running_needs_every_pool_and_every_front() -> None:
     assert pools[0].start is not None
     pools[0].start.callback(None)
     assert world.states == [BOOTING, STARTING, RUNNING]
+
+
+def test_ready_tells_each_waiter_how_the_start_went() -> None:
+    world = World()
+    pool = FakePool("http")
+    pool.start = Deferred()
+    world.server.place("WORKERS", pool)
+    early = world.server.ready()
+    world.start()
+    assert not early.called
+    pool.start.callback(None)
+    assert early.called
+    assert world.server.ready().called
+    world.drain.hold("admin")
+    assert world.server.ready().called
+
+
+def test_ready_fails_when_a_stop_came_first_and_when_it_is_asked_too_late() -> None:
+    world = World()
+    world.front.start = Deferred()
+    world.start()
+    waiting = world.server.ready()
+    given_up = world.server.ready()
+    ended: list[object] = []
+    given_up.addErrback(lambda failure: ended.append(failure.type))
+    given_up.cancel()
+    world.stop()
+    late = world.server.ready()
+    for waiter in (waiting, late):
+        waiter.addErrback(lambda failure: ended.append(failure.type))
+    assert ended == [CancelledError, StartEnded, StartEnded]
+
+
+def test_a_front_that_fails_to_announce_or_to_close_does_not_stop_the_stop() -> None:
+    world = World()
+
+    class Broken(Front):
+        def announce(self) -> None:
+            raise RuntimeError
+
+        finish = announce
+
+    world.server.place("FRONT", Broken("grpc", world.diary, world.reactor))
+    world.start()
+    world.stop()
+    assert "http announce" in world.diary
+    assert "http finish" in world.diary
+    assert (world.stopped != [], world.server.code) == (True, 0)
+
+
+def test_a_set_that_raises_ends_the_stop_with_code_1_and_not_never() -> None:
+    world = World().start()
+
+    class Broken:
+        name = "x"
+
+        def count(self) -> int:
+            raise RuntimeError
+
+    world.front.in_flight = Broken()  # type: ignore[assignment]
+    world.stop()
+    assert (world.stopped, world.server.code, world.drain.state) == ([0.0], 1, STOPPING)
 
 
 def test_a_busy_port_fails_the_start_and_releases_what_was_bound() -> None:

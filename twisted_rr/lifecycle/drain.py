@@ -83,7 +83,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         STOPPING: STOPPING,
     },
     # Nothing is in flight any more and the fronts are gone: the rest stops by plan.
-    "stop": {FINISH: STOPPING, FORCE: STOPPING},
+    "stop": {FINISH: STOPPING, FORCE: STOPPING, STOPPING: STOPPING},
 }
 
 

@@ -252,9 +252,7 @@ class Server(MultiService):
                 waiter.errback(StartEnded(self.failure))
 
         end = self.drain.watch(changed)
-        if self.drain.state in (RUNNING, DRAINED):
-            end()
-            waiter.callback(None)
+        changed(RUNNING if self.drain.state == DRAINED else self.drain.state)
         return waiter
 
     async def _become_ready(self) -> None:
@@ -340,8 +338,11 @@ class Server(MultiService):
         try:
             self.report = await way_out.walk()
         except Exception:
+            # A mistake of ours, or an IInFlight that raises. Whoever waits must not wait for ever.
             self.failure = Failure()
             self._log.failure("the way out failed")
+            self.drain.hurry()
+            self.drain.stopping()
         self._forget_trigger()
         self._unfollow_all()
         waiting, self._stopping = self._stopping or [], None
