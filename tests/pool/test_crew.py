@@ -177,6 +177,17 @@ def test_a_worker_that_answered_once_is_replaced_at_once():
     assert world.pool.counts() == (2, 2)
 
 
+def test_a_mux_worker_that_answered_once_is_replaced_at_once():
+    world = World(mux=True, num_workers=1).start()
+    [worker] = world.workers
+    world.open()
+    [stream] = worker.read()
+    stream.send(b"\x92\xcc\xc8\x90", b"", False)
+    worker.flush()
+    worker.process.exit(signal=9)
+    assert len(world.new()) == 1
+
+
 def test_workers_that_die_before_an_answer_are_replaced_with_growing_pauses():
     world = World(num_workers=1).start()
     serve_all(world)

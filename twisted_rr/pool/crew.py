@@ -221,11 +221,15 @@ class Crew:
         return True
 
     def keep(self, worker: Worker) -> None:
-        """*worker* was to be replaced and no other came: it stays."""
-        if not worker.left:
-            self._forget(worker)
-            worker.replaced = False
-            worker.state = WorkerState.READY
+        """*worker* was to be replaced and no other came: it stays, unless fewer are wanted meanwhile."""
+        if worker.left:
+            return
+        self._forget(worker)
+        if self.missing() <= 0:
+            worker.retire(WorkerState.DESTROYED, self._settings.destroy_timeout)
+            return
+        worker.replaced = False
+        worker.state = WorkerState.READY
 
     def worn(self, worker: Worker) -> None:
         """*worker* has got as many calls as its limit says."""

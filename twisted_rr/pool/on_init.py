@@ -70,7 +70,7 @@ class OnInit:
     def _spec(self) -> LaunchSpec:
         return launch_spec(
             self._settings.command, ServerSettings(), self._identity, on_init_env(self._settings, self._host.environ),
-            self._host.pid,
+            self._host.getpid(),
         )  # fmt: skip
 
     def _too_long(self) -> None:

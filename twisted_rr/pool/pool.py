@@ -391,16 +391,14 @@ class WorkerPool(Service):
             if not self.running:
                 raise WorkerStartError(str(self.name), "the pool was stopped while it started")
             made = self.crew.begin(count, count or 1)
-            await gatherResults([worker.when_ready() for worker in made], consumeErrors=True)
-        except Exception as failed:
-            first = failed.subFailure.value if isinstance(failed, FirstError) else failed
-            assert first is not None
-            await self._undo_start(first)
+            await _all([worker.when_ready() for worker in made])
+        except Exception as error:
+            await self._undo_start(error)
             return
         self.crew.begun()
         self._tell_ready()
 
-    async def _undo_start(self, error: BaseException) -> None:
+    async def _undo_start(self, error: Exception) -> None:
         await self.crew.kill()
         self.crew.begun()
         if not isinstance(error, WorkerStartError):
@@ -510,7 +508,7 @@ class WorkerPool(Service):
                 crew.keep(worker)
                 raise
             worker.retire(WorkerState.DESTROYED, self.settings.reset_timeout)
-        await gatherResults(going)
+        await _all(going)
 
     def grow(self, count: int) -> Deferred[None]:
         return Deferred.fromCoroutine(self._grow(count))
@@ -518,12 +516,16 @@ class WorkerPool(Service):
     async def _grow(self, count: int) -> None:
         if self.crew.draining:
             raise Draining()
-        await gatherResults([worker.when_ready() for worker in self.crew.grow(count)], consumeErrors=True)
+        await _all([worker.when_ready() for worker in self.crew.grow(count)])
 
     def shrink(self, count: int) -> Deferred[None]:
         gone = [worker.when_gone() for worker in self.crew.shrink(count)]
         return Deferred.fromCoroutine(_all(gone)) if gone else succeed(None)
 
 
-async def _all(waits: list[Deferred[Any]]) -> None:
-    await gatherResults(waits)
+async def _all(waits: Sequence[Deferred[Any]]) -> None:
+    """Wait for all of them, or for the first that fails, whose error is raised."""
+    try:
+        await gatherResults(waits, consumeErrors=True)
+    except FirstError as first:
+        raise first.subFailure.value or first
