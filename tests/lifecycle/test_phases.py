@@ -179,8 +179,11 @@ def test_a_set_that_raises_ends_the_stop_with_code_1_and_not_never() -> None:
             raise RuntimeError
 
     world.front.in_flight = Broken()  # type: ignore[assignment]
+    world.front.hurry = lambda: None  # type: ignore[method-assign]
     world.stop()
     assert (world.stopped, world.server.code, world.drain.state) == ([0.0], 1, STOPPING)
+    assert "workers stopped" in world.diary
+    assert world.children["workers"].hurried == 1
 
 
 def test_a_busy_port_fails_the_start_and_releases_what_was_bound() -> None:

@@ -292,12 +292,16 @@ class Server(MultiService):
         self.drain.begin("failed start")
         self.drain.hurry()
         self._forget_trigger()
+        self._drop_phases()
+        self.drain.stopping()
+        self._unfollow_all()
+
+    def _drop_phases(self) -> None:
+        """Stop and force everything at once, waiting for nothing."""
         for phase in reversed(list(self)):
             if phase.running:
                 phase.stopService().addErrback(lambda failure: None)  # logged by the phase, child by child
-                phase.hurry()
-        self.drain.stopping()
-        self._unfollow_all()
+            phase.hurry()
 
     # ------------------------------------------------------------------- stop
 
@@ -342,6 +346,7 @@ class Server(MultiService):
             self.failure = Failure()
             self._log.failure("the way out failed")
             self.drain.hurry()
+            self._drop_phases()
             self.drain.stopping()
         self._forget_trigger()
         self._unfollow_all()
