@@ -119,6 +119,11 @@ class Site:
         finally:
             print("endless is over", file=self.log)
 
+    async def do_busy(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
     async def do_sent(self, scope: Any, receive: Any, send: Any) -> None:
         await answer(send, str(self.sent).encode())
 

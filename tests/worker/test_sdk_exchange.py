@@ -138,6 +138,8 @@ def test_a_full_stream_does_not_hold_the_last_piece() -> None:
         ([START, {"type": "http.response.trailers", "headers": []}], "should have sent http.response.body"),
         ([{"type": "websocket.accept"}], "sends no 'websocket.accept'"),
         ([{**START, "status": "200"}], "the status of http.response.start"),
+        ([{**START, "status": 103}], "the status of http.response.start"),
+        ([{**START, "status": True}], "the status of http.response.start"),
         ([{**START, "status": 42}], "the status of http.response.start"),
         ([{**START, "headers": [("x", "1")]}], "should be bytes, not str"),
         ([{**START, "headers": [(b"x", 1)]}], "should be bytes, not int"),

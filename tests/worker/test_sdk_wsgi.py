@@ -266,7 +266,9 @@ def test_a_status_is_its_code(status: str, code: int) -> None:
     assert parse_status(status) == code
 
 
-@pytest.mark.parametrize("status", ["", "20", "200OK", "abc def", "099 X", "²00 X"])
+@pytest.mark.parametrize(
+    "status", ["", "20", "200OK", "abc def", "099 X", "103 Early Hints", "600 X", "²00 X"]
+)
 def test_a_malformed_status_is_refused(status: str) -> None:
     with pytest.raises(RuntimeError):
         parse_status(status)

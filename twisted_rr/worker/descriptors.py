@@ -20,7 +20,7 @@ from twisted_rr.errors import RRError
 _LOWEST = 10
 """The relay's own descriptors start here: out of the way of programs that close or use 3 to 9 by number."""
 
-_TRIES = 10
+_TRIES = 8
 _FIRST_PAUSE = 0.005
 
 

@@ -28,6 +28,10 @@ CANCEL_GRACE: Final = 8.0
 """Seconds an application may go on after ``http.disconnect``. Below the server's ``cancel_timeout``
 of 10 s, after which it would replace the worker."""
 
+_GONE_PAUSE: Final = 0.01
+"""Seconds that a piece of a stream to nobody takes. Without it an application that streams for ever,
+and listens to nothing, would keep its loop from everything else, its own cancellation included."""
+
 _DISCONNECT: Final = "http.disconnect"
 
 
@@ -140,6 +144,8 @@ class Exchange:
             more = message.get("more_body", False)
             if self.gone:
                 self._leave(more)
+                if more:
+                    await asyncio.sleep(_GONE_PAUSE)
                 return
             if more or self._with_trailers:
                 room = self._stream.send(self._take_head(), body, True)
@@ -164,9 +170,9 @@ class Exchange:
 
     def _start(self, message: dict[str, Any]) -> None:
         status = message["status"]
-        if not isinstance(status, int) or not 100 <= status <= 599 or isinstance(status, bool):
+        if not isinstance(status, int) or not 200 <= status <= 599 or isinstance(status, bool):
             raise RuntimeError(
-                f"the status of http.response.start should be a number, 100 to 599, not {status!r}"
+                f"the status of http.response.start should be a number, 200 to 599, not {status!r}"
             )
         headers = checked(message.get("headers", ()))
         if message.get("trailers") and self._codec.trailers is not None:

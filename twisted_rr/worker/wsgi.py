@@ -182,9 +182,9 @@ def parse_status(status: str) -> int:
         or not code.isascii()
         or not code.isdigit()
         or status[3:4] not in ("", " ")
-        or code < "100"
+        or not "200" <= code <= "599"
     ):
-        raise RuntimeError(f"the status should be a str such as '200 OK', not {status!r}")
+        raise RuntimeError(f"the status should be a str such as '200 OK', 200 to 599, not {status!r}")
     return int(code)
 
 
