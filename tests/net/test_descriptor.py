@@ -5,10 +5,10 @@ import socket
 import threading
 
 import pytest
-from tests.net.conftest import fds, spin, turn
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
+from tests.net.conftest import fds, spin, turn
 from twisted_rr.net import descriptor as module
 from twisted_rr.net.descriptor import PIECES, READ, RelayDescriptor, relay_pair
 from twisted_rr.net.turn import turn_of
