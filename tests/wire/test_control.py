@@ -85,6 +85,7 @@ def test_both_sides_agree():
     pid, got = parse_pid_reply(one(encode_pid_reply(7, answer)), offer)
     server, worker = server_settings(offer, got), worker_settings(seen, answer)
     assert pid == 7
+    assert (server.capacity, worker.capacity) == (4, 4)
     for side in (server, worker):
         assert (side.streams, side.max_frame, side.codec, side.caps) == (4, 4096, CODEC_JSON, {"heartbeat"})
     assert (server.window, server.peer_window) == (16384, 32768) == (worker.peer_window, worker.window)

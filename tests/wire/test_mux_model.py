@@ -23,6 +23,13 @@ class Pipe:
         self.bytes = bytearray()
 
 
+def pieces(rng):
+    """What one side sends; now and then enough to be held."""
+    if rng.random() < 0.1:
+        return [rng.randbytes(150000) for _ in range(rng.randrange(2, 5))]
+    return [rng.randbytes(rng.choice((0, 1, 100, 5000, 40000))) for _ in range(rng.randrange(0, 8))]
+
+
 class Client:
     """Opens one call, sends a body or messages, takes the answer, and may give up."""
 
@@ -35,9 +42,7 @@ class Client:
         self.held = False  # told to wait for writable
         self.over = 0
         self.mode = rng.choice(("bytes", "bytes", "messages"))
-        self.to_send = [
-            rng.randbytes(rng.choice((0, 1, 100, 5000, 40000))) for _ in range(rng.randrange(0, 8))
-        ]
+        self.to_send = pieces(rng)
         self.sent = b"".join(self.to_send)
         self.call = Call(None, self, world.server)
         first = b"" if self.mode == "messages" or not self.to_send else self.to_send.pop(0)
@@ -102,6 +107,7 @@ class Client:
         self.ended()
 
     def writable(self):
+        self.world.wakes["client"] += 1
         assert self.held
         self.held = False
         if self.world.quiet:
@@ -122,10 +128,9 @@ class App:
         self.held = False
         self.stopped = False
         self.mode = rng.choice(("bytes", "bytes", "messages"))
+        self.patient = rng.random() < 0.6  # answers only when it has the whole body
         self.fate = rng.choices(("answer", "error", "stop"), (8, 1, 1))[0]
-        self.to_send = [
-            rng.randbytes(rng.choice((0, 1, 900, 7000, 50000))) for _ in range(rng.randrange(0, 8))
-        ]
+        self.to_send = pieces(rng)
         self.sent = []
         self.head_sent = False
 
@@ -133,8 +138,13 @@ class App:
         rng = self.world.rng
         if rng.random() < 0.4:
             self.read()
-        elif not self.held or self.stopped:
+        elif self.may_act():
             self.act()
+
+    def may_act(self):
+        if self.stopped:
+            return True
+        return not self.held and (self.body_over or not self.patient)
 
     def read(self):
         if self.unread:
@@ -173,9 +183,9 @@ class App:
         self.held = not room and not self.stream.ended
 
     def relent(self):
-        while not self.stream.ended and self.stream.more and (not self.held or self.stopped):
-            self.act()
         self.read()
+        while not self.stream.ended and self.stream.more and self.may_act():
+            self.act()
 
     def data(self, body, more):
         self.body += body
@@ -196,6 +206,7 @@ class App:
         self.stopped = True
 
     def writable(self):
+        self.world.wakes["app"] += 1
         assert self.held
         self.held = False
 
@@ -210,6 +221,7 @@ class World:
         self.clients = []
         self.apps = {}
         self.free = []
+        self.wakes = {"client": 0, "app": 0}
         self.up = Pipe()
         self.down = Pipe()
         self.flags = {"server": False, "worker": False}
@@ -248,6 +260,8 @@ class World:
             if len(options) < 2:
                 continue
             id = options[1]
+            if bits & (CREDIT | STOP) and name == "server":
+                assert id in self.server.calls, "CREDIT or STOP for a call that has ended"
             if name == "server":
                 if id > (self.opened_ids[-1] if self.opened_ids else 0):
                     assert id == len(self.opened_ids) + 1

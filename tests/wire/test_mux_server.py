@@ -166,6 +166,13 @@ def test_an_end_with_a_context_needs_no_credit_but_keeps_its_place():
     assert frames(server.end) == [(RAW, STREAM, (0, 1), b"\0"), (MSGPACK, 0, (11, 1), b"trailers 16")]
 
 
+def test_an_empty_message_needs_no_credit():
+    server = MuxServer(peer_window=16384)
+    call = server.opened(b"ctx", bytes(16384), True)
+    call.message(b"", True, True)
+    assert frames(server.end) == [(RAW, STREAM | MESSAGE | TEXT, (0, 1), b"")]
+
+
 def test_credit_is_granted_after_half_a_window():
     server = MuxServer(window=16384)
     server.opened()
@@ -500,6 +507,12 @@ def test_the_workers_capacity_lowers_the_limit():
     assert server.owner.messages == [{"capacity": 3}]
 
 
+def test_a_capacity_above_the_agreement_is_cut_to_it():
+    server = MuxServer(streams=10, capacity=1000)
+    server.end.feed(encode_control({"capacity": 500}))
+    assert server.end.limit == 10
+
+
 def test_retire_ends_the_taking_of_calls_but_not_the_calls():
     server = MuxServer()
     call = server.opened()
@@ -586,6 +599,74 @@ def test_a_receiver_that_refuses_a_frame_ends_the_relay_and_is_then_told(bits):
         server.end.feed(call_frame(1, HEAD, b"", bits))
     server.end.fail_all(lambda call: WorkerDied(7, "bad frame"))
     assert to.events == [("failed", "WorkerDied", "worker 7 died: bad frame")]
+
+
+def test_a_receiver_that_refuses_the_last_message_is_told_too():
+    server = MuxServer()
+
+    class Strict(Receiver):
+        def message(self, body, text, more):
+            raise FrameError("a message before the head")
+
+    to = Strict()
+    call = Call(None, to, server.end)
+    server.end.open(call, b"ctx", b"", False)
+    drain(server.end)
+    with pytest.raises(FrameError, match="before the head"):
+        server.end.feed(call_frame(1, b"", b"x", MESSAGE))
+    server.end.fail_all(lambda call: WorkerDied(7, "bad frame"))
+    assert [event[1] for event in to.events] == ["WorkerDied"]
+
+
+def test_a_receivers_own_mistake_ends_the_relay_too():
+    server = MuxServer()
+    call = server.opened()
+    call.to.data = None
+    with pytest.raises(TypeError):
+        server.end.feed(call_frame(1, b"", b"x", STREAM))
+    server.end.feed(call_frame(1, b"", b"x", STREAM))  # read no further
+
+
+def test_a_message_may_be_cancelled_between_its_head_and_its_body():
+    server = MuxServer()
+    call = server.opened()
+
+    class Quitter(Receiver):
+        def context(self, codec, context, body, more):
+            super().context(codec, context, body, more)
+            call.cancel("client")
+
+    call.to = Quitter()
+    server.end.feed(call_frame(1, HEAD, b"x", STREAM | MESSAGE) + call_frame(1, b"", b"y", MESSAGE))
+    assert [event[0] for event in call.to.events] == ["context", "failed"]
+    assert server.owner.free == [call]
+
+
+def test_a_context_with_the_last_message_is_not_told_to_one_who_cancelled():
+    server = MuxServer()
+    call = server.opened()
+
+    class Quitter(Receiver):
+        def message(self, body, text, more):
+            super().message(body, text, more)
+            call.cancel("client")
+
+    call.to = Quitter()
+    server.end.feed(call_frame(1, b"status", b"x", MESSAGE))
+    assert [event[0] for event in call.to.events] == ["message", "failed"]
+    assert server.owner.free == [call]
+    assert server.end.take() == b""
+
+
+def test_wrong_options_are_refused_before_the_payload_has_come():
+    for frame, reason in (
+        (call_frame(9, b"", bytes(60000), STREAM), "never opened"),
+        (encode(MSGPACK, STREAM, (70000, 1), bytes(60000)), "a context of 70000 bytes"),
+    ):
+        server = MuxServer()
+        server.opened()
+        with pytest.raises(FrameError, match=reason):
+            server.end.feed(frame[:20])
 
 
 def test_a_relay_given_up_in_a_callback_is_read_no_further():

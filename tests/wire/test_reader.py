@@ -93,3 +93,15 @@ def test_first_gives_one_frame_a_call():
     assert reader.first(b"").options == (3,)
     assert reader.first(b"") is None
     reader.eof()
+
+
+def test_first_raises_what_feed_raises_and_keeps_raising_it():
+    reader = FrameReader(100)
+    for _ in range(2):
+        with pytest.raises(BadChecksum):
+            reader.first(b"Hello world, this is PHP")
+
+
+def test_a_frame_shows_its_fields():
+    (frame,) = FrameReader(100).feed(FRAME)
+    assert repr(frame) == "Frame(flags=0x80, bits=0x1, options=(3,), b'ctxbody')"

@@ -478,3 +478,25 @@ def test_any_chunking_gives_the_same_events(parts, sizes):
     data = b"".join(made[what](piece) for what, piece in parts)
     sizes = [size * (200 if len(data) > 60000 else 1) for size in sizes]
     assert heard(in_chunks(data, sizes)) == heard([data])
+
+
+def test_a_worker_has_one_call_at_a_time():
+    single = Single()
+    single.start()
+    with pytest.raises(RuntimeError, match="not idle"):
+        single.start()
+
+
+def test_a_relay_given_up_in_a_callback_is_read_no_further():
+    single = Single()
+    call = single.asked()
+
+    class Killer(Receiver):
+        def context(self, codec, context, body, more):
+            super().context(codec, context, body, more)
+            single.end.fail_all(lambda call: WorkerDied(7, "killed"))
+
+    call.to = Killer()
+    single.end.feed(answer(b"h", b"") + answer(b"", b"x"))
+    assert [event[0] for event in call.to.events] == ["context"]
+    assert single.owner.free == []

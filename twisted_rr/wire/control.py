@@ -189,6 +189,7 @@ def _settings(
         codec=CODEC_NAMES[answer.codec],
         caps=answer.caps,
         max_message=max_message,
+        capacity=answer.streams,
     )
 
 

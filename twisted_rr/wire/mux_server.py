@@ -13,7 +13,7 @@ from twisted_rr.wire.buffer import Pending
 from twisted_rr.wire.call import Call, Refused
 from twisted_rr.wire.control import encode_control, parse_control
 from twisted_rr.wire.credit import threshold, topped_up
-from twisted_rr.wire.frame import CODEC_RAW, FIRST_BYTES, PART, PREFIX, TEXT
+from twisted_rr.wire.frame import CODEC_RAW, FIRST_BYTES, MESSAGE, PART, PREFIX, TEXT
 from twisted_rr.wire.heartbeat import Heartbeat
 from twisted_rr.wire.messages import Assembly
 from twisted_rr.wire.mux_frames import (
@@ -219,6 +219,7 @@ class MuxServerEnd:
         """
         known = self._table.known
         calls = self.calls
+        max_frame = self._max_frame
         pos = 0
         size = len(data)
         while size - pos >= PREFIX:
@@ -240,8 +241,13 @@ class MuxServerEnd:
             if call is None:
                 raise self._stray(id, data, pos)
             taken = length - split
-            if taken > call.credit_in or call.assembly is not None or not self._fits(kind, split, length):
-                raise self._wrong_data(call, kind, split, length, data, pos)
+            if (
+                taken > call.credit_in
+                or call.assembly is not None
+                or length > max_frame
+                or (not split or taken < 0 if kind else split)
+            ):
+                self._check_data(call, kind, split, length, data, pos)
             middle = pos + 20 + split
             if more:
                 call.credit_in -= taken
@@ -260,7 +266,8 @@ class MuxServerEnd:
                 self.load -= 1
                 if not call.cancelled:
                     call.ended = True
-                    call.drop()
+                    if call.queue:
+                        call.drop()
                     try:
                         if kind:
                             call.to.context(self.codec, data[pos + 20 : middle], data[middle:end], False)
@@ -272,13 +279,6 @@ class MuxServerEnd:
                 self.owner.freed(call)
             pos = end
         return pos
-
-    def _fits(self, kind: int, split: int, length: int) -> bool:
-        if kind == IS_CONTEXT:
-            return 0 < split <= length and (
-                length <= self._max_frame or (split <= MAX_CONTEXT and length - split <= self._max_frame)
-            )
-        return split == 0
 
     def _need(self, data: bytes, pos: int) -> int:
         """Size of the incomplete frame at *pos*, refusing now what its options already show to be wrong."""
@@ -321,9 +321,7 @@ class MuxServerEnd:
     def _message(self, call: Call, more: bool, split: int, length: int, data: bytes, pos: int) -> None:
         bits = data[pos + 10]
         size = length - split
-        coded = data[pos + 1] != CODEC_RAW
-        if size > call.credit_in or not self._fits(IS_CONTEXT if coded else 0, split, length):
-            raise self._wrong_data(call, int(coded), split, length, data, pos)
+        self._check_data(call, 0 if data[pos + 1] == CODEC_RAW else IS_CONTEXT, split, length, data, pos)
         text = bits & TEXT != 0
         assembly = call.assembly
         if assembly is not None and assembly.text != text:
@@ -439,9 +437,9 @@ class MuxServerEnd:
     def _control(self, message: dict[str, Any], data: bytes, pos: int) -> None:
         capacity = message.get("capacity")
         if capacity is not None:
-            if type(capacity) is not int or not 1 <= capacity <= self.settings.streams:
-                raise wrong(f"capacity {capacity!r}, allowed are 1 to {self.settings.streams}", data, pos)
-            self.limit = capacity
+            if type(capacity) is not int or not 1 <= capacity <= self.settings.capacity:
+                raise wrong(f"capacity {capacity!r}, allowed are 1 to {self.settings.capacity}", data, pos)
+            self.limit = min(capacity, self.settings.streams)
         if message.get("retire"):
             self._retired = True
             self.accepting = False
@@ -456,17 +454,19 @@ class MuxServerEnd:
             return wrong(f"call {id}: a frame after its terminal frame", data, pos)
         return wrong(f"call {id}: never opened", data, pos)
 
-    def _wrong_data(
-        self, call: Call, kind: int, split: int, length: int, data: bytes, pos: int
-    ) -> FrameError:
-        if split > length:
+    def _check_data(self, call: Call, kind: int, split: int, length: int, data: bytes, pos: int) -> None:
+        """Raise for what is wrong with a frame of body or context; one that is only large passes."""
+        size = length - split
+        if size < 0:
             reason = f"a context of {split} bytes in a payload of {length}"
-        elif not self._fits(kind, split, length):
-            reason = (
-                f"a context of {split} bytes and {length - split} of data with flags {data[pos + 1]:#04x}"
-            )
-        elif length - split > call.credit_in:
-            reason = f"{length - split} bytes beyond a credit of {call.credit_in}"
-        else:
+        elif (split == 0) == (kind == IS_CONTEXT):
+            reason = f"a context of {split} bytes and {size} of data with flags {data[pos + 1]:#04x}"
+        elif split > MAX_CONTEXT or size > self._max_frame:
+            reason = f"a context of {split} bytes and {size} of data are too large"
+        elif size > call.credit_in:
+            reason = f"{size} bytes beyond a credit of {call.credit_in}"
+        elif call.assembly is not None and data[pos + 10] & MESSAGE == 0:
             reason = "other data between the parts of a message"
-        return wrong(f"call {call.id}: {reason}", data, pos)
+        else:
+            return
+        raise wrong(f"call {call.id}: {reason}", data, pos)

@@ -34,9 +34,10 @@ class MuxSettings:
     :ivar codec: the contexts' codec bit, ``CODEC_MSGPACK`` or ``CODEC_JSON``.
     :ivar caps: what the worker said it can: ``heartbeat``, ``draining``.
     :ivar max_message: bytes of one message at most.
+    :ivar capacity: what the worker itself said for *streams*: the most it may say later.
     """
 
-    __slots__ = ("streams", "window", "peer_window", "max_frame", "codec", "caps", "max_message")
+    __slots__ = ("streams", "window", "peer_window", "max_frame", "codec", "caps", "max_message", "capacity")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class MuxSettings:
         codec: int = CODEC_MSGPACK,
         caps: Iterable[str] = (),
         max_message: int = MAX_MESSAGE,
+        capacity: int = 0,
     ) -> None:
         self.streams = streams
         self.window = window
@@ -55,3 +57,4 @@ class MuxSettings:
         self.codec = codec
         self.caps = frozenset(caps)
         self.max_message = max_message
+        self.capacity = capacity or streams

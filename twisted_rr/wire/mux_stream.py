@@ -95,7 +95,6 @@ class Stream(Flow):
         if (
             self._turn != out.turn
             and not self.queue
-            and not self.active
             and length <= self.credit_out
             and length <= out.max_frame
             and out.size < PIECE
