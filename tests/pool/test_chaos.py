@@ -221,8 +221,8 @@ class Chaos:
         assert self.calls == []
         assert self.world.pool.waiting() == 0
         assert all(isinstance(error.value, RRError) for error in self.results if error is not None)
-        alive, wanted = self.world.pool.counts()
-        assert alive == wanted
+        crew = self.world.pool.crew
+        assert sum(worker.ready for worker in crew.workers) == crew.target()
         self.check_stop()
 
     def check_stop(self) -> None:

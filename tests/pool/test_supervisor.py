@@ -9,6 +9,7 @@ from twisted_rr.errors import Cancelled, ExecTimeout
 from twisted_rr.pool import supervisor as supervising
 from twisted_rr.pool.settings import AllocatorSettings, SupervisorSettings
 from twisted_rr.pool.state import WorkerState
+from twisted_rr.wire.frame import CODEC_RAW, STREAM, encode
 
 HEAD = b"\x92\xcc\xc8\x90"
 
@@ -126,6 +127,31 @@ def test_a_cancelled_call_that_ends_in_time_changes_nothing():
     worker.flush()
     pass_time(world, 30, step=1.0)
     assert world.new() == []
+
+
+def test_a_one_call_worker_that_streams_on_after_its_client_left_is_killed():
+    world = World(num_workers=1, stream_timeout=7.0).start()
+    [worker] = world.workers
+    call, _ = world.open()
+    worker.request()
+    worker.write(encode(CODEC_RAW, STREAM, (2,), b"{}first"))
+    call.cancel("client")
+    pass_time(world, 6, step=1.0)
+    assert worker.process.signals == []
+    pass_time(world, 3, step=1.0)
+    assert worker.process.signals[0] == signal.SIGKILL
+
+
+def test_a_one_call_worker_may_finish_a_cancelled_call_that_is_no_stream():
+    world = World(num_workers=1, stream_timeout=7.0).start()
+    [worker] = world.workers
+    call, _ = world.open()
+    worker.request()
+    call.cancel("client")
+    pass_time(world, 60, step=1.0)
+    worker.reply(b"nobody reads this")
+    world.open(b"next")
+    assert worker.request() == b"next"
 
 
 # ----------------------------------------------------------------------------- heartbeats

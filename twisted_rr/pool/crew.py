@@ -149,9 +149,8 @@ class Crew:
     def ready(self, worker: Worker) -> None:
         """*worker* answered the handshake: one that waited for its replacement may go."""
         self.impossible_since = None
-        if self._outgoing and not self.starting:
-            old, state, limit = self._outgoing.popleft()
-            old.retire(state, limit)
+        if not self.starting:
+            self._let_go()
         if self.backoff.failures:
             self.maintain()
 
@@ -220,6 +219,21 @@ class Crew:
         self.maintain()
         return True
 
+    def succeed(self, worker: Worker, state: WorkerState, limit: float) -> Worker:
+        """Start another for *worker* at once, for a reset; `replace` would wait out a back-off."""
+        worker.replaced = True
+        self._outgoing.appendleft((worker, state, limit))
+        [new] = self.spawn(1)
+        return new
+
+    def _let_go(self) -> None:
+        """Those that wait for their replacement retire as far as enough others take calls."""
+        surplus = sum(worker.ready for worker in self.workers) - self.target()
+        while self._outgoing and surplus > 0:
+            worker, state, limit = self._outgoing.popleft()
+            worker.retire(state, limit)
+            surplus -= 1
+
     def keep(self, worker: Worker) -> None:
         """*worker* was to be replaced and no other came: it stays, unless fewer are wanted meanwhile."""
         if worker.left:
@@ -269,6 +283,7 @@ class Crew:
         for worker in staying[: max(0, count)]:
             worker.replaced = True
             worker.retire(WorkerState.DESTROYED, self._settings.destroy_timeout)
+        self._let_go()
         return staying[: max(0, count)]
 
     def add_extra(self, count: int) -> None:

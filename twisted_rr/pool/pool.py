@@ -500,14 +500,12 @@ class WorkerPool(Service):
         for worker in old:
             if worker.left or worker.replaced:
                 continue  # another was started for it, or will be
-            [new] = crew.spawn(1)
-            worker.replaced = True
+            new = crew.succeed(worker, WorkerState.DESTROYED, self.settings.reset_timeout)
             try:
                 await new.when_ready()
             except WorkerStartError:
                 crew.keep(worker)
                 raise
-            worker.retire(WorkerState.DESTROYED, self.settings.reset_timeout)
         await _all(going)
 
     def grow(self, count: int) -> Deferred[None]:

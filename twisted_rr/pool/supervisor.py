@@ -102,7 +102,7 @@ class Supervisor:
         if not any(now - since >= limit for since in worker.overdue.values()):
             return
         if not worker.mux:
-            if worker.end.started:
+            if worker.end.streaming:
                 worker.kill("it goes on with a stream whose client left (stream_timeout)")
         elif not worker.left:
             self._log.warn("worker {pid} does not end cancelled calls, it is replaced", pid=worker.pid)

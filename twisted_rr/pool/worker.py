@@ -433,7 +433,7 @@ class Worker:
         self._gone()
 
     def _death(self, ending: Ending) -> str:
-        return f"{self._kill_reason}, {ending}" if self._kill_reason else str(ending)
+        return self._kill_reason or str(ending)
 
     def _start_error(self, ending: Ending) -> WorkerStartError:
         self.unreachable = bool(ending.step)
