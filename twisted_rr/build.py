@@ -32,7 +32,10 @@ from twisted_rr.lifecycle.phases import WORKERS, Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.log import logger
 from twisted_rr.net.turn import turn_of
-from twisted_rr.pool.pool import PoolHost, StopSchedule, WorkerPool
+from twisted_rr.pool.host import PoolHost, StopSchedule
+from twisted_rr.pool.on_init import OnInit
+from twisted_rr.pool.pool import WorkerPool
+from twisted_rr.pool.relay import RelayListener, relay_service
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 
 
@@ -141,11 +144,15 @@ class Builder:
         self.reactor = reactor
         self.plugins = plugins
         self.providers: dict[Any, list[Any]] = {}
-        self.budget, self.warnings = plan(
-            config.settings("drain") or DrainSettings(), config.settings("endure"), environ
-        )
+        drain: DrainSettings = config.settings("drain") or DrainSettings()
+        self.budget, self.warnings = plan(drain, config.settings("endure"), environ)
         self.server = Server(
-            reactor, self.budget, clock=clock, notify=Notifier(environ), on_failure=on_failure
+            reactor,
+            self.budget,
+            clock=clock,
+            notify=Notifier(environ),
+            on_failure=on_failure,
+            tell=drain.report.log,
         )
         self.server.setName("rr")
         self._pool_host: PoolHost | None = None
@@ -165,7 +172,7 @@ class Builder:
             raise ConfigError(
                 [ConfigProblem("server.command", f"is required: the command that runs {name}'s workers")]
             )
-        pool = WorkerPool(name, mode, settings, server, self._host())
+        pool = WorkerPool(name, mode, settings, server, self._pool_host_for(server))
         self.server.place(WORKERS, pool)
         self.providers.setdefault(IHealth, []).append(pool.health)
         return pool
@@ -177,17 +184,31 @@ class Builder:
             return server
         return attrs.evolve(server, directory=str(Path(self.config.files[0]).resolve().parent))
 
-    def _host(self) -> PoolHost:
+    def _pool_host_for(self, server: ServerSettings) -> PoolHost:
+        """Made once: pools share the relay's listener and the ``on_init`` command."""
         if self._pool_host is None:
-            self._pool_host = PoolHost(
+            host = PoolHost(
                 reactor=self.reactor,
                 turn=turn_of(self.reactor),
                 environ=self.config.environment,
                 drain=self.server.drain,
                 version=twisted_rr.__version__,
+                relays=self._relays(server),
                 stop=StopSchedule(term=self.budget.frame, kill=self.budget.worker_stop),
             )
+            if server.on_init is not None:
+                host = attrs.evolve(host, prepare=OnInit(server.on_init, host, logger("server")).run)
+            self._pool_host = host
         return self._pool_host
+
+    def _relays(self, server: ServerSettings) -> RelayListener | None:
+        """The listener of ``server.relay``. It is placed before the pools, so that it closes after them."""
+        service = relay_service(server, self.reactor, logger("server"))
+        if service is None:
+            return None
+        service.setName("relay")
+        self.server.place(WORKERS, service)
+        return service.listener
 
 
 def make_server(

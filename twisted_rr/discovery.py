@@ -64,7 +64,8 @@ def discover(
 
 
 def _all(drop_ins: Iterable[Any] | None, entries: Iterable[EntryPoint] | None) -> Iterator[ServerPlugin]:
-    yield from getPlugins(IServerPlugin) if drop_ins is None else drop_ins
+    found: Iterable[Any] = getPlugins(IServerPlugin) if drop_ins is None else drop_ins
+    yield from found
     for entry in entry_points(group=GROUP) if entries is None else entries:
         try:
             plugin = entry.load()

@@ -19,10 +19,9 @@ from twisted_rr import log
 from twisted_rr.build import make_server, read_config
 from twisted_rr.config import Config
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
-from twisted_rr.lifecycle.exits import Exits
 from twisted_rr.lifecycle.phases import Server
+from twisted_rr.lifecycle.process import Process
 from twisted_rr.lifecycle.settings import DrainSettings
-from twisted_rr.lifecycle.signals import Signals
 
 
 class Options(usage.Options):
@@ -71,41 +70,17 @@ def own(reactor: Any) -> Any:
     return reactor
 
 
-class Process:
-    """The signals and the exit code of this process; made first of all.
-
-    :ivar exits: the exit code.
-    :ivar signals: the handlers, installed; `follow` lets them act on a server.
-    """
-
-    def __init__(self) -> None:
-        self.exits = Exits()
-        self.exits.install()
-        self.signals = Signals()
-        self.signals.install()
-
-    def follow(self, server: Server, reactor: Any, config: Config) -> None:
-        """Signals stop *server*, and its outcome becomes the exit code."""
-        drain = config.settings("drain") or DrainSettings()
-        second = drain.second_signal
-        self.signals.reopen = log.reopen
-        self.signals.reset = lambda: reset(server)
-        self.signals.attach(reactor, server.drain, second_int=second.int, second_term=second.term)
-        if drain.exit_code == "outcome":
-            self.exits.follow(lambda: server.code)
-        else:
-            self.exits.follow(lambda: 1 if server.failure is not None else 0)
-
-    def failed(self, failure: Any) -> None:
-        """For ``on_failure`` of the server: stop the process with exit code 1."""
-        self.exits.fail()
-        self.signals.stop("failure")
+def follow(process: Process, server: Server, reactor: Any, config: Config) -> None:
+    """Let the signals and the exit code of *process* be those of *server*."""
+    process.signals.reopen = log.reopen
+    process.signals.reset = lambda: reset(server)
+    process.follow(server, reactor, config.settings("drain") or DrainSettings())
 
 
 def reset(server: Server) -> None:
     """Replace the workers of every pool, one after the other."""
     logger = log.logger("pool")
-    for pool in server.phase("WORKERS"):
+    for pool in server.pools():
         pool.reset().addErrback(lambda failure: logger.failure("the reset failed", failure=failure))
 
 
@@ -123,7 +98,7 @@ class _OfThisProcess(MultiService):
         except (ConfigError, PluginLoadError) as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None
-        self._process.follow(server, reactor, config)
+        follow(self._process, server, reactor, config)
         server.setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:

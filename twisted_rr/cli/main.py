@@ -20,6 +20,7 @@ from .application import ServeOptions, config_for, find_application, in_containe
 
 if TYPE_CHECKING:
     from twisted_rr.discovery import ServerPlugin
+    from twisted_rr.lifecycle.process import Process
 
 _config = click.option("-c", "--config", "config", metavar="FILE", help="the configuration [.rr.yaml]")
 _overrides = click.option(
@@ -57,7 +58,10 @@ def cli() -> None:
     help="one of `twistd --help-reactors`",
 )
 @click.option("--print-config", is_flag=True, help="show the configuration that the options mean, and stop")
+@click.pass_obj
 def serve(
+    process: Process | None,
+    /,
     application: str | None,
     config: str | None,
     overrides: tuple[str, ...],
@@ -74,10 +78,6 @@ def serve(
       twisted-rr serve app:app --workers 4
       twisted-rr serve -c .rr.yaml -o http.pool.num_workers=4
     """
-    # First of all: a signal that comes while the modules below are imported must not be lost.
-    from twisted_rr.tap import Process
-
-    process = None if print_config else Process()
     from twisted_rr.build import read_config
     from twisted_rr.discovery import discover
 
@@ -87,15 +87,19 @@ def serve(
         read = read_config(source, overrides=overrides, dotenv=dotenv, plugins=plugins)
     except RRError as error:
         _fail(error)
-    if process is None:
+    if print_config:
         click.echo(_rendered(read.data, plugins), nl=False)
         return
+    from twisted_rr.lifecycle.process import Process
+
     from .reload import available
     from .run import Run
 
     if reload_ and not available():
         _fail("--reload needs the package watchfiles: pip install twisted_rr[reload]")
-    Run(process, read, plugins, reload=Path.cwd() if reload_ else None).run(_installer(reactor_name))
+    Run(process or Process(), read, plugins, reload=Path.cwd() if reload_ else None).run(
+        _installer(reactor_name)
+    )
 
 
 def _source(application: str | None, config: str | None, workdir: str | None, options: dict[str, Any]) -> Any:
@@ -236,12 +240,3 @@ def config_schema() -> None:
     from twisted_rr.discovery import discover
 
     click.echo(json.dumps(export(registry(discover())), indent=2))
-
-
-def main() -> None:
-    """The console script."""
-    cli(prog_name="twisted-rr")
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,8 @@ from twisted_rr.config import Config
 from twisted_rr.discovery import ServerPlugin
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
 from twisted_rr.lifecycle.phases import Server
-from twisted_rr.tap import Process, own
+from twisted_rr.lifecycle.process import Process
+from twisted_rr.tap import follow, own
 
 from .reload import Reload
 
@@ -48,7 +49,7 @@ class Run:
         log.begin(self._config.settings("logs"), clock=reactor, environ=os.environ)
         try:
             server = make_server(self._config, reactor, plugins=self._plugins, on_failure=self._failed)
-            self._process.follow(server, reactor, self._config)
+            follow(self._process, server, reactor, self._config)
             server.privilegedStartService()
         except (ConfigError, PluginLoadError, ListenError) as error:
             sys.stderr.write(f"{error}\n")
@@ -96,7 +97,7 @@ def start_facts(server: Server) -> dict[str, str]:
         urls = [url_of(child.address) for child in server.phase(phase) if hasattr(child, "address")]
         if urls:
             facts[name] = ", ".join(urls)
-    for pool in server.phase("WORKERS"):
+    for pool in server.pools():
         workers = pool.workers()
         facts["workers"] = f"{len(workers)} x {max(each.limit for each in workers)} calls at once"
     facts["stop"] = describe_budget(server.drain.budget)

@@ -185,6 +185,10 @@ class Server(MultiService):
         """The services of FRONT that can be drained."""
         return [child for child in self.phase(FRONT) if IFront.providedBy(child)]
 
+    def pools(self) -> list[IWorkerPool]:
+        """The worker pools."""
+        return [child for child in self.phase(WORKERS) if IWorkerPool.providedBy(child)]
+
     def at_end(self, flush: Callable[[], Any]) -> None:
         """Call *flush* at the end of every stop, before STATUS closes; a Deferred it returns is waited for
         within ``budget.flush``."""
