@@ -328,12 +328,7 @@ class Session:
         self._running = True
         going = True
         while going and self._buffer:
-            if self._phase <= HEAD_BEGUN:
-                going = self._take_head()
-            elif self._phase <= DISCARD and self._body is not None and not self._held:
-                self._take_content(self._body)
-            else:
-                going = False
+            going = self._take_head() if self._phase <= HEAD_BEGUN else self._take_content()
         self._running = False
         if self._eof:
             self._end_of_input()
@@ -486,8 +481,11 @@ class Session:
 
     # ------------------------------------------------------------------------ the request's content
 
-    def _take_content(self, body: Body) -> None:
-        """Hand on what the buffer holds of the content; after the answer, drop it."""
+    def _take_content(self) -> bool:
+        """Hand on what the buffer holds of the content, or drop it after the answer; whether there may be more to do."""
+        body = self._body
+        if body is None or self._held or self._phase > DISCARD:
+            return False
         content = body.feed(self._buffer)
         self._buffer = b""
         self._expecting = False
@@ -498,7 +496,7 @@ class Session:
         exchange = None if self._answered else self._exchange
         if exchange is None:
             self._drop_content(body, len(content))
-            return
+            return True
         more = not body.done
         if content or not more:
             self._in_body = True
@@ -508,6 +506,7 @@ class Session:
             self._in_body = False
         if body.fault is not None:
             self._refuse_content(body.fault)
+        return True
 
     def _drop_content(self, body: Body, size: int) -> None:
         """The answer is complete: take the rest off the connection if that is soon done, else close."""
