@@ -265,6 +265,10 @@ class WsgiSite:
     def do_echo(self, environ: Any, start_response: Any) -> Any:
         return self.text(start_response, environ["wsgi.input"].read())
 
+    def do_pump(self, environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        return iter(lambda: environ["wsgi.input"].read(10_000), b"")
+
     def do_lines(self, environ: Any, start_response: Any) -> Any:
         stream = environ["wsgi.input"]
         first = stream.readline()

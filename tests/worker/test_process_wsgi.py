@@ -60,6 +60,28 @@ def test_a_streamed_body_is_read_as_it_comes(mux: Mux) -> None:
     assert len(answer.wait().body) == 3_000_005
 
 
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_bodies_flow_both_ways_at_once_without_a_pause(mux: Mux, threads: str) -> None:
+    relay = mux("--threads", threads, "sdk_apps:wsgi_site")
+    data = bytes(range(256)) * 4000
+    answers = [relay.open("/pump", data[:100], more=True, method="POST") for _ in range(int(threads))]
+    sent = [100] * len(answers)
+
+    def push() -> None:
+        for number, answer in enumerate(answers):
+            while answer.room and sent[number] < len(data):
+                piece = data[sent[number] : sent[number] + 50_000]
+                sent[number] += len(piece)
+                answer.room = answer.call.send(piece, sent[number] < len(data))
+
+    while not all(answer.done for answer in answers):
+        push()
+        begun = time.monotonic()
+        relay.step()
+        assert time.monotonic() - begun < 0.9  # else the watcher had to come to the rescue
+    assert all(answer.body == data for answer in answers)
+
+
 def test_lines_are_read_across_frames(mux: Mux) -> None:
     relay = mux("sdk_apps:wsgi_site")
     answer = relay.open("/lines", b"on", more=True, method="POST")

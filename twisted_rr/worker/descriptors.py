@@ -6,7 +6,6 @@ What goes over the relay is not its subject (`wire`, `loop`, `threads`, `blockin
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 import socket
 import stat
@@ -140,13 +139,14 @@ def _protect_standard_descriptors() -> None:
     finally:
         if null > 2:
             os.close(null)
-    sys.stdout = _line_buffered(sys.stdout, 1)
-    sys.stderr = _line_buffered(sys.stderr, 2)
+    sys.stdout = _line_buffered(1)
+    sys.stderr = _line_buffered(2)
 
 
-def _line_buffered(stream: TextIO | None, fd: int) -> TextIO:
-    """*stream* such that a line printed is a line in the server's log; a new one when there is none."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
-        return stream
+def _line_buffered(fd: int) -> TextIO:
+    """A stream whose printed lines are lines in the server's log.
+
+    New, because Python's own was made for what the descriptor was before: one made for /dev/null
+    believes that it can seek.
+    """
     return open(fd, "w", buffering=1, errors="backslashreplace", closefd=False)

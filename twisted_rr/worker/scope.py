@@ -43,7 +43,7 @@ def http_scope(fields: tuple[Any, ...], state: dict[str, Any], extensions: dict[
 def path_of(raw: bytes) -> str:
     """*raw* percent-decoded and read as UTF-8; what is not UTF-8 becomes U+FFFD."""
     try:
-        path = raw.decode("ascii")
+        path = raw.decode()
     except UnicodeDecodeError:
         return unquote_to_bytes(raw).decode("utf-8", "replace")
     return unquote(path) if "%" in path else path
