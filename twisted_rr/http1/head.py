@@ -14,7 +14,6 @@ from twisted_rr.http1.grammar import (
     TARGET,
     TOKEN,
     is_authority,
-    is_field_value,
     is_number,
     is_token,
     members,
@@ -111,7 +110,7 @@ class RequestLine:
 
 
 _names: Final = Cache(1024, 64)
-_plain: Final = Cache(4096, 256)
+_plain: Final = Cache(2048, 256)
 _special: Final = Cache(512, 256)
 _request_lines: Final = Cache(1024, 256)
 
@@ -214,7 +213,7 @@ def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
     if None in pairs:
         for index, pair in enumerate(pairs):
             if pair is None:
-                pairs[index] = _take_line(result, lines[index])
+                pairs[index] = take_line(result, lines[index])
     if excess:
         raise Refused(431, "too many header fields")
     result.headers = pairs
@@ -222,8 +221,8 @@ def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
     return result
 
 
-def _take_line(block: HeaderBlock, line: bytes) -> tuple[bytes, bytes]:
-    """A line that is not among the young plain ones."""
+def take_line(block: HeaderBlock, line: bytes) -> tuple[bytes, bytes]:
+    """One line of *block* that is not among the young plain ones: validate it, and note what it says."""
     special: FieldLine | None = _special.young.get(line)
     if special is None:
         special = _special.older(line)
@@ -376,25 +375,3 @@ def _other_form(method: str, target: bytes, minor: int) -> RequestLine:
     if path[:1] != b"/":
         path = b"*" if method == "OPTIONS" and not path else b"/" + path
     return RequestLine(method, path, minor, authority)
-
-
-def fault_of(head: bytes, max_fields: int) -> Refused | None:
-    """The first fault in the beginning of a head, None when there is none so far.
-
-    Only for heads that are known to be wrong, or never get complete. A whole one is judged by `parse_request_line`
-    and `parse_block`; the status here is bound to be the same, so that it does not depend on how bytes arrive.
-    """
-    lines = head.removesuffix(b"\r").split(b"\r\n")
-    last = lines.pop()
-    if is_field_value(last):
-        last = b""  # the rest of it may still come
-    try:
-        if lines or last:
-            parse_request_line(lines[0] if lines else last)
-        fields = lines[1:] + [last] if lines and last else lines[1:]
-        probe = HeaderBlock()
-        for line in fields[:max_fields]:
-            _take_line(probe, line)
-    except Refused as refused:
-        return refused
-    return Refused(431, "too many header fields") if len(fields) > max_fields else None

@@ -1,11 +1,9 @@
-"""A request's head as a front gets it. Its content comes by ``Exchange.body``."""
+"""A request's head as a front gets it, made of its validated parts. Its content comes by ``Exchange.body``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from twisted_rr.http1.head import HeaderBlock
+from twisted_rr.http1.head import CLOSE, EXPECTS_OTHER, KEEP_ALIVE, UPGRADING, HeaderBlock, RequestLine
+from twisted_rr.http1.refusal import Refused
 
 
 class Request:
@@ -22,13 +20,14 @@ class Request:
     :ivar host: the authority in force, ``b""`` when there is none.
     :ivar expect: True when the client waits for ``100 (Continue)`` before it sends its content; the front asks for
         the content with ``Session.expect_continue()``.
+    :ivar persistent: the client lets the connection go on after the answer (RFC 9112 section 9.3).
     :ivar upgrade: the value of Upgrade when Connection names it too, else ``b""``. The session does not act on it.
     :ivar trailers: trailer fields of a chunked request, complete when the last piece of the body is handed over.
         Fields that may not come as trailers (RFC 9110 section 6.5.1) are left out.
     """
 
     __slots__ = (
-        "method", "target", "version", "headers", "length", "head", "host", "expect", "upgrade", "trailers",
+        "method", "target", "version", "headers", "length", "head", "host", "expect", "persistent", "upgrade", "trailers",
     )  # fmt: skip
 
     def __init__(
@@ -37,18 +36,47 @@ class Request:
         target: bytes,
         version: str,
         head: HeaderBlock,
-        length: int,
-        host: bytes,
         expect: bool,
+        persistent: bool,
         upgrade: bytes,
     ) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.headers = head.headers
-        self.length = length
+        self.length = head.length
         self.head = head
-        self.host = host
+        self.host = head.host or b""
         self.expect = expect
+        self.persistent = persistent
         self.upgrade = upgrade
         self.trailers: list[tuple[bytes, bytes]] = []
+
+
+def understand(line: RequestLine, head: HeaderBlock, max_size: int) -> Request:
+    """What a request line and a header block mean together; *max_size* limits the content, 0 does not.
+
+    :raises Refused: 400 for Host or framing that this version must or must not have, 413, 417.
+    """
+    options = head.options
+    minor = line.minor
+    if minor:
+        if head.host is None:
+            raise Refused(400, "no host")
+        persistent = not options & CLOSE
+    else:
+        if head.length < 0:
+            raise Refused(400, "transfer-encoding in HTTP/1.0")
+        persistent = options & (KEEP_ALIVE | CLOSE) == KEEP_ALIVE
+    expecting = False
+    if head.expect and minor:
+        if head.expect & EXPECTS_OTHER:
+            raise Refused(417, "an unknown expectation")
+        expecting = head.length != 0
+    if max_size and head.length > max_size:
+        raise Refused(413, "the content is larger than allowed")
+    if line.authority is not None:
+        head = head.with_host(line.authority)
+    upgrade = head.upgrade if minor and options & UPGRADING else b""
+    version = "1.1" if minor else "1.0"
+    return Request(line.method, line.target, version, head, expecting, persistent, upgrade)

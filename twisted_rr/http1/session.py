@@ -12,21 +12,10 @@ from typing import Any, Final
 from twisted_rr.http1.body import Body
 from twisted_rr.http1.contract import Exchange, Front, Transport
 from twisted_rr.http1.date import DateLine
-from twisted_rr.http1.grammar import HEAD
-from twisted_rr.http1.head import (
-    CLOSE,
-    EXPECTS_OTHER,
-    KEEP_ALIVE,
-    MAX_METHOD,
-    UPGRADING,
-    HeaderBlock,
-    RequestLine,
-    fault_of,
-    parse_block,
-    parse_request_line,
-)
+from twisted_rr.http1.head import HeaderBlock, parse_block, parse_request_line
+from twisted_rr.http1.partial import partial_fault
 from twisted_rr.http1.refusal import Refused, refusal_answer
-from twisted_rr.http1.request import Request
+from twisted_rr.http1.request import Request, understand
 from twisted_rr.http1.response import (
     CHUNKED,
     UNTIL_CLOSE,
@@ -384,48 +373,20 @@ class Session:
             self._buffer = data[end + 4 :]
             self._scanned = 0
             self._empty_lines = 0
-            self._begin(self._understand(line, head))
+            self._begin(understand(line, head, self._settings.max_request_size))
         except Refused as refused:
             self._refuse(refused, data[:5] == b"HEAD ")
             return False
         return True
 
-    def _understand(self, line: RequestLine, head: HeaderBlock) -> Request:
-        """What line and block mean together; sets how the connection goes on."""
-        options = head.options
-        upgrade = b""
-        if line.minor:
-            if head.host is None:
-                raise Refused(400, "no host")
-            self._close = options & CLOSE != 0
-            if options & UPGRADING:
-                upgrade = head.upgrade
-        else:
-            if head.length < 0:
-                raise Refused(400, "transfer-encoding in HTTP/1.0")
-            self._close = options & KEEP_ALIVE == 0 or options & CLOSE != 0
-        expecting = False
-        if head.expect and line.minor:
-            if head.expect & EXPECTS_OTHER:
-                raise Refused(417, "an unknown expectation")
-            expecting = head.length != 0
-        limit = self._settings.max_request_size
-        if limit and head.length > limit:
-            raise Refused(413, "the content is larger than allowed")
-        if line.authority is not None:
-            head = head.with_host(line.authority)
-        self._minor = line.minor
-        self._is_head = line.method == "HEAD"
-        self._expecting = expecting
-        version = "1.1" if line.minor else "1.0"
-        return Request(
-            line.method, line.target, version, head, head.length, head.host or b"", expecting, upgrade
-        )
-
     def _begin(self, request: Request) -> None:
         """Open the exchange. It may be answered, or even lost, before the front has returned it."""
         self._phase = BUSY
         self._mark = -1.0
+        self._minor = 1 if request.version == "1.1" else 0
+        self._is_head = request.method == "HEAD"
+        self._close = not request.persistent
+        self._expecting = request.expect
         self._body = None
         if request.length:
             self._body = Body(request.length, self._settings)
@@ -435,8 +396,10 @@ class Session:
         self._discarded = 0
         self._loss = ""
         self._beginning = True
-        exchange = self._front.begin(self, request)
-        self._beginning = False
+        try:
+            exchange = self._front.begin(self, request)
+        finally:
+            self._beginning = False
         if self._loss:
             exchange.lost(self._loss)
             if self._phase == LOST:
@@ -458,7 +421,7 @@ class Session:
                 self._refuse(Refused(400, "too many empty lines before a request"), False)
                 return False
             return True
-        refused = self._partial_fault(data, line_end)
+        refused = partial_fault(data, line_end, self._settings)
         if refused is not None:
             self._refuse(refused, data[:5] == b"HEAD ")
             return False
@@ -467,17 +430,6 @@ class Session:
             self._phase = HEAD_BEGUN
             self._mark = -1.0
         return False
-
-    def _partial_fault(self, data: bytes, line_end: int) -> Refused | None:
-        settings = self._settings
-        if line_end > settings.max_line or (line_end < 0 and len(data) > settings.max_line + 1):
-            return _overlong(data[: settings.max_line + 1], settings.max_fields)
-        if line_end >= 0 and len(data) - line_end - 2 > settings.max_header_bytes + 1:
-            visible = data[: line_end + 2 + settings.max_header_bytes + 1]
-            return fault_of(visible, settings.max_fields) or Refused(431, "too many bytes of header fields")
-        if _has_stray(data):
-            return fault_of(data, settings.max_fields)
-        return fault_of(data[: line_end + 2], settings.max_fields) if line_end > 0 else None
 
     # ------------------------------------------------------------------------ the request's content
 
@@ -681,19 +633,3 @@ class Session:
             self._refuse(
                 Refused(408, "the content of the request did not come in time"), self._is_head, "timeout"
             )
-
-
-def _has_stray(data: bytes) -> bool:
-    """Whether *data* holds a byte that no head has, or a CR or LF that is not part of a CRLF, as far as one can see."""
-    ends = data.count(b"\r\n")
-    return data.count(b"\n") != ends or data[:-1].count(b"\r") != ends or bool(data.translate(None, HEAD))
-
-
-def _overlong(start: bytes, max_fields: int) -> Refused:
-    """Why a request line beyond the limit is refused (RFC 9112 section 3)."""
-    fault = fault_of(start, max_fields) if _has_stray(start) else None
-    if fault is not None:
-        return fault
-    if 0 < start.find(b" ") <= MAX_METHOD:
-        return Refused(414, "a request line longer than allowed")
-    return Refused(501, "a method longer than any known one")
