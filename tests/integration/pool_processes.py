@@ -72,13 +72,17 @@ class World:
     """``pool`` on ``reactor``; `until` turns the reactor. `close` ends everything and checks that nothing is left."""
 
     def __init__(
-        self, server: ServerSettings | None = None, host: dict[str, Any] | None = None, **settings: Any
+        self,
+        server: ServerSettings | None = None,
+        host: dict[str, Any] | Callable[[Any], dict[str, Any]] | None = None,
+        **settings: Any,
     ) -> None:
+        """*host*: fields of `PoolHost`, or what makes them for a reactor."""
         self.reactor: Any = EPollReactor()
         self.reactor.seconds = time.monotonic
         settings.setdefault("num_workers", 2)
         settings.setdefault("allocate_timeout", 20.0)
-        host = dict(host or {})
+        host = dict(host(self.reactor) if callable(host) else host or {})
         host.setdefault("stop", StopSchedule(term=0.5, kill=1.0))
         self.pool = WorkerPool(
             "http",

@@ -64,16 +64,21 @@ def test_the_servers_variables_win_and_there_is_no_rr_variable():
     assert env == {"A": "/root", "HOME": "/root"}
 
 
+def world_after(on_init, **settings):
+    """A world whose workers start after *on_init*."""
+    made = []
+
+    def host(reactor):
+        alone = PoolHost(reactor=reactor, turn=turn_of(reactor), environ=dict(os.environ))
+        made.append(OnInit(on_init, alone, RecordingLog()))
+        return {"prepare": made[0].run}
+
+    return World(None, host, command=command("raw_echo.py"), num_workers=1, **settings)
+
+
 def test_the_workers_start_after_it(tmp_path):
     marker = tmp_path / "migrated"
-    run = None
-
-    def prepare():
-        return run.on_init.run()
-
-    world = World(None, {"prepare": prepare}, command=command("raw_echo.py"), num_workers=1)
-    run = Run("sh", "-c", f"sleep 0.2; touch {marker}")
-    object.__setattr__(run.on_init, "_host", world.pool._host)
+    world = world_after(OnInitSettings(command=("sh", "-c", f"sleep 0.2; touch {marker}")))
     world.pool.startService()
     assert world.pool.workers() == []
     assert not marker.exists()
@@ -83,9 +88,8 @@ def test_the_workers_start_after_it(tmp_path):
 
 
 def test_a_failing_one_fails_the_start_of_the_pool():
-    run = Run(sys.executable, "-c", "raise SystemExit(4)", exit_on_error=True)
-    world = World(None, {"prepare": run.on_init.run}, command=command("raw_echo.py"), num_workers=1)
-    object.__setattr__(run.on_init, "_host", world.pool._host)
+    program = (sys.executable, "-c", "raise SystemExit(4)")
+    world = world_after(OnInitSettings(command=program, exit_on_error=True))
     world.pool.startService()
     with pytest.raises(WorkerStartError, match="exit code 4"):
         world.outcome(world.pool.ready())

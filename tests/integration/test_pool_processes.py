@@ -98,11 +98,14 @@ def test_workers_connect_to_the_shared_listener(make, tmp_path, kind):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"unix://{tmp_path}/rr.sock" if kind == "unix" else f"tcp://127.0.0.1:{port}"
-    world = make(ServerSettings(relay=address), command=command("raw_echo.py"))
     log = RecordingLog()
-    relays = RelayListener(address, world.reactor, log)
+    world = make(
+        ServerSettings(relay=address),
+        lambda reactor: {"relays": RelayListener(address, reactor, log)},
+        command=command("raw_echo.py"),
+    )
+    relays = world.pool._host.relays
     relays.start()
-    object.__setattr__(world.pool._host, "relays", relays)
     try:
         world.start()
         assert world.ask(b"over a socket") == b"over a socket"
@@ -117,11 +120,15 @@ def test_workers_connect_to_the_shared_listener(make, tmp_path, kind):
 
 def test_a_stranger_on_the_shared_listener_is_dropped_with_a_line(make, tmp_path):
     address = f"unix://{tmp_path}/rr.sock"
-    world = make(ServerSettings(relay=address), command=command("raw_echo.py"), num_workers=1)
     log = RecordingLog()
-    relays = RelayListener(address, world.reactor, log, timeout=0.3)
+    world = make(
+        ServerSettings(relay=address),
+        lambda reactor: {"relays": RelayListener(address, reactor, log, timeout=0.3)},
+        command=command("raw_echo.py"),
+        num_workers=1,
+    )
+    relays = world.pool._host.relays
     relays.start()
-    object.__setattr__(world.pool._host, "relays", relays)
     sys.path.insert(0, str(WORKERS))
     import raw_echo
 

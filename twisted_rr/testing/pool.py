@@ -6,7 +6,7 @@ It keeps the contract of `IWorkerPool` and `ICall` (one terminal callback, back-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -31,6 +31,7 @@ class FakeCall:
         self.to = to
         self.pieces: list[bytes] = []
         self.complete = False
+        self.trailer: Callable[[int], bytes] | None = None
         self.cancelled: str | None = None
         self.paused = False
         self.room = True
@@ -44,6 +45,12 @@ class FakeCall:
         assert not self.complete, "send() after the body's end"
         self.take(data, more)
         return self.room
+
+    def finish(self, trailer: Callable[[int], bytes]) -> None:
+        """End the body with a context; ``trailer`` keeps what makes it for a codec."""
+        if not self.ended:
+            self.trailer = trailer
+            self.complete = True
 
     def cancel(self, reason: str) -> None:
         if self.ended:
