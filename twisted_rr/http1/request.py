@@ -36,17 +36,19 @@ class Request:
         target: bytes,
         version: str,
         head: HeaderBlock,
+        length: int,
+        host: bytes,
         expect: bool,
-        persistent: bool,
         upgrade: bytes,
+        persistent: bool = True,
     ) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.headers = head.headers
-        self.length = head.length
+        self.length = length
         self.head = head
-        self.host = head.host or b""
+        self.host = host
         self.expect = expect
         self.persistent = persistent
         self.upgrade = upgrade
@@ -79,4 +81,5 @@ def understand(line: RequestLine, head: HeaderBlock, max_size: int) -> Request:
         head = head.with_host(line.authority)
     upgrade = head.upgrade if minor and options & UPGRADING else b""
     version = "1.1" if minor else "1.0"
-    return Request(line.method, line.target, version, head, expecting, persistent, upgrade)
+    host = head.host or b""
+    return Request(line.method, line.target, version, head, head.length, host, expecting, upgrade, persistent)
