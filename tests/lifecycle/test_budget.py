@@ -12,7 +12,6 @@ from twisted_rr.lifecycle.budget import WITHOUT_EFFECT, Budget, plan
 from twisted_rr.lifecycle.settings import (
     AnnounceSettings,
     DrainSettings,
-    ReportSettings,
     WorkerStopSettings,
 )
 
@@ -140,10 +139,12 @@ def test_a_brisk_stop_is_short_and_has_no_announce() -> None:
 
 
 def test_keys_that_do_nothing_yet_are_told_when_they_were_written() -> None:
-    drain = DrainSettings(lb="nlb", stream_grace=1.0, report=ReportSettings(termination_log="true"))
+    drain = DrainSettings(lb="nlb", stream_grace=1.0, goaway_start=1.0)
     _, warnings = plan(drain, EndureSettings(grace_period=30.0), {})
     assert len(warnings) == 3
-    assert all(path in " ".join(warnings) for path in ("drain.lb", "drain.stream_grace", "termination_log"))
+    assert all(
+        path in " ".join(warnings) for path in ("drain.lb", "drain.stream_grace", "drain.goaway_start")
+    )
     assert len(set(WITHOUT_EFFECT)) == len(WITHOUT_EFFECT)
 
 

@@ -369,7 +369,7 @@ def test_at_the_deadline_what_is_left_is_cut_and_counted() -> None:
     report = world.server.report
     assert report is not None
     assert (report.outcome, report.cut, report.code) == ("cut", 1, 3)
-    assert report.blockers == ("http GET /forever (6.0 s)",)
+    assert [str(one) for one in report.blockers] == ["http GET /forever (6.0 s)"]
     assert FORCE in world.states
 
 

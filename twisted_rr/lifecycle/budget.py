@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from twisted_rr.errors import ConfigError, ConfigProblem
+from twisted_rr.lifecycle.load_balancers import Preset, preset_of
 
 if TYPE_CHECKING:
     from twisted_rr.config.sections import EndureSettings
@@ -34,11 +35,15 @@ DEFAULT_TOTAL = 30.0
 
 _MARGIN = 4.0
 _FRAME, _TERM, _FLUSH = 1.0, 2.0, 1.0
-_ANNOUNCE_SHARE = 0.2
+_STREAM_GRACE = 5.0
 # Below about 10 s the reserves shrink with the whole, so that 1 s still leaves most of it to the requests.
 _STOP_SHARE = 0.3
 _FLUSH_SHARE = 0.1
 _DEV_RESERVE = 0.8
+# What the user wrote may push the default reserves down to this part of themselves, not further.
+_LEAST_RESERVE = 0.25
+# The default stream grace ends by this part of the time to the cut, so that streams can still end by themselves.
+_STREAM_SHARE = 0.5
 
 
 @attrs.frozen
@@ -53,7 +58,12 @@ class Budget:
     :ivar term: from SIGTERM to SIGKILL.
     :ivar flush: the last part: drivers, metrics, logs, report.
     :ivar dev_finish: the ``cut`` of a stop from a terminal.
+    :ivar finish: ``drain.finish`` where it was written and made the whole shorter, else None.
     :ivar ready_flip: when readiness fails, from the signal; None: when the announce ends.
+    :ivar goaway_start: when clients are told to go, from the signal; None: when the announce ends.
+    :ivar wait_probes: the announce goes on while a load balancer's probes come.
+    :ivar late_reject: from the closing of the listeners to refusing late requests; None: they are served.
+    :ivar stream_grace: when endless streams are asked to end, from the signal.
     :ivar platform_deadline: when the platform kills, None when that is not known.
     """
 
@@ -65,7 +75,12 @@ class Budget:
     term: float = _TERM
     flush: float = _FLUSH
     dev_finish: float = 2.0
+    finish: float | None = None
     ready_flip: float | None = 0.0
+    goaway_start: float | None = 0.0
+    wait_probes: bool = False
+    late_reject: float | None = None
+    stream_grace: float = _STREAM_GRACE
     platform_deadline: float | None = None
 
     @property
@@ -88,6 +103,8 @@ class Budget:
             total=min(self.dev_finish, self.cut) + frame + term + flush,
             announce_min=0.0,
             announce_max=0.0,
+            goaway_start=0.0,
+            stream_grace=0.0,
             frame=frame,
             term=term,
             flush=flush,
@@ -114,12 +131,10 @@ class _Planner:
         self.warnings: list[str] = []
 
     def plan(self) -> tuple[Budget, list[str]]:
-        kubernetes = self._platform() == "kubernetes"
         deadline = self._platform_deadline()
         total = self._total(deadline)
-        frame, term = self._worker_stop(total)
-        flush = _written(self.drain.flush, min(_FLUSH, _FLUSH_SHARE * total))
-        lowest, highest, quiet = self._announce(total, 2.0 if kubernetes else 0.0, 5.0 if kubernetes else 0.0)
+        frame, term, flush = self._reserves(total)
+        lowest, highest, quiet = self._announce(total, frame + term + flush)
         self._check(total, highest, frame, term, flush)
         if deadline is not None and total >= deadline:
             self.warnings.append(
@@ -127,8 +142,11 @@ class _Planner:
                 "the platform kills before the stop has ended"
             )
         self.warnings += [f"drain.{path} has no effect yet" for path in without_effect(self.drain)]
+        whole = self._with_finish(total, highest, frame, term, flush)
+        cut = whole - frame - term - flush
+        late = self.drain.late_reject_after
         budget = Budget(
-            total=self._with_finish(total, highest, frame, term, flush),
+            total=whole,
             announce_min=lowest,
             announce_max=highest,
             announce_quiet=quiet,
@@ -136,7 +154,12 @@ class _Planner:
             term=term,
             flush=flush,
             dev_finish=self.drain.dev_finish,
-            ready_flip=None if isinstance(self.drain.ready_flip, str) else self.drain.ready_flip,
+            finish=self.drain.finish if whole < total else None,
+            ready_flip=self._offset("ready_flip", highest, "the listeners close (drain.announce.max"),
+            goaway_start=self._offset("goaway_start", cut, "work is cut (the budget leaves"),
+            wait_probes=self._wait_probes(),
+            late_reject=late if isinstance(late, float) else None,
+            stream_grace=self._stream_grace(cut),
             platform_deadline=deadline,
         )
         return budget, self.warnings
@@ -167,24 +190,75 @@ class _Planner:
             raise _problem("drain.margin", f"leaves nothing of the platform's deadline of {deadline:g}s")
         return total
 
-    def _worker_stop(self, total: float) -> tuple[float, float]:
-        scale = min(1.0, _STOP_SHARE * total / (_FRAME + _TERM))
+    def _reserves(self, total: float) -> tuple[float, float, float]:
+        """Stop frame, SIGTERM and flush: what was written, and defaults that make room for it."""
         stop = self.drain.worker_stop
-        return _written(stop.frame, _FRAME * scale), _written(stop.term, _TERM * scale)
+        scale = min(1.0, _STOP_SHARE * total / (_FRAME + _TERM))
+        defaults = {"frame": _FRAME * scale, "term": _TERM * scale, "flush": min(_FLUSH, _FLUSH_SHARE * total)}
+        written = {"frame": stop.frame, "term": stop.term, "flush": self.drain.flush}
+        announce = self.drain.announce
+        others = (self.drain.finish or 0.0) + (_written(announce.max, announce.min or 0.0))
+        room = total - others - sum(value for value in written.values() if value is not None)
+        free = sum(value for name, value in defaults.items() if written[name] is None)
+        squeeze = max(_LEAST_RESERVE, min(1.0, room / free)) if free else 1.0
+        frame, term, flush = (_written(written[name], defaults[name] * squeeze) for name in defaults)
+        return frame, term, flush
 
-    def _announce(self, total: float, lowest: float, highest: float) -> tuple[float, float, float]:
-        written = self.drain.announce
-        share = _ANNOUNCE_SHARE * total
+    def _announce(self, total: float, reserves: float) -> tuple[float, float, float]:
+        """Shortest, longest, quiet. Defaults are the preset's, as far as its share of the budget reaches."""
+        written, preset = self.drain.announce, self._preset()
+        room = max(0.0, total - reserves - (self.drain.finish or 0.0))
+        most = min(preset.share * total, room)
+        self._tell_shortened(preset.announce_max, most, total)
+        flip = self.drain.ready_flip
+        if isinstance(flip, float) and flip <= room:
+            most = max(most, flip)  # the listeners must not close before readiness has failed
+        wanted = max(preset.announce_max, flip if isinstance(flip, float) else 0.0)
         if written.max is None and written.min is not None:
-            highest = max(written.min, min(highest, share))
+            highest = max(written.min, min(wanted, most))
         else:
-            highest = _written(written.max, min(highest, share))
-        lowest = _written(written.min, min(lowest, highest))
+            highest = _written(written.max, min(wanted, most))
+        lowest = _written(written.min, min(preset.announce_min, highest))
         if lowest > highest:
             raise _problem(
                 "drain.announce.min", f"{lowest:g}s is more than drain.announce.max ({highest:g}s)"
             )
         return lowest, highest, _written(written.quiet, min(2.0, highest))
+
+    def _preset(self) -> Preset:
+        return preset_of(self.drain.lb, self._platform())
+
+    def _tell_shortened(self, wanted: float, most: float, total: float) -> None:
+        # A share of its own: only these are too slow for what a small budget leaves.
+        if self.drain.announce.max is None and self._preset().probes and most < wanted - 1e-9:
+            self.warnings.append(
+                f"drain.lb {self.drain.lb} wants an announce of {wanted:g}s, of which the budget of {total:g}s leaves "
+                f"{most:g}s: raise endure.grace_period to {wanted / self._preset().share:g}s"
+            )
+
+    def _offset(self, name: str, limit: float, event: str) -> float | None:
+        """An offset that was written, else the preset's; None: when the announce ends."""
+        written = getattr(self.drain, name)
+        if written is None:
+            preset: float | None = getattr(self._preset(), name)
+            return preset
+        if isinstance(written, str):
+            return None
+        if written > limit + 1e-9:
+            raise _problem(f"drain.{name}", f"{written:g}s is after {event} {limit:g}s)")
+        return float(written)
+
+    def _wait_probes(self) -> bool:
+        word = self.drain.announce.wait_probe_cessation
+        return self._preset().probes if word == "auto" else word == "true"
+
+    def _stream_grace(self, cut: float) -> float:
+        written = self.drain.stream_grace
+        if written is None:
+            return min(_STREAM_GRACE, _STREAM_SHARE * cut)
+        if written > cut:
+            raise _problem("drain.stream_grace", f"{written:g}s is after work is cut (the budget leaves {cut:g}s)")
+        return written
 
     def _check(self, total: float, announce: float, frame: float, term: float, flush: float) -> None:
         parts = {
@@ -211,13 +285,7 @@ class _Planner:
 
 #: Keys that are read and not acted on; a user who wrote one is told.
 WITHOUT_EFFECT = (
-    "lb",
-    "announce.wait_probe_cessation",
-    "goaway_start",
-    "late_reject_after",
     "websocket",
-    "stream_grace",
-    "report.termination_log",
 )
 
 

@@ -5,11 +5,14 @@ Counting is the fronts' (`InFlight`); this only takes the difference over a drai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
 from twisted_rr.interfaces import IInFlight
+from twisted_rr.lifecycle.advice import Advice, sentences
+from twisted_rr.lifecycle.blockers import Blocker
 
 DRAINED, FAILED, CUT, FORCED, KILLED = "drained", "failed", "cut", "forced", "killed"
 
@@ -27,12 +30,14 @@ class Report:
     :ivar duration: seconds from the signal on.
     :ivar finished: exchanges that were, or came, in flight and got a complete answer.
     :ivar cut: those the server cut.
+    :ivar cut_by: how many of these by what: ``deadline``, ``forced``, ``worker`` (one that died in an answer).
     :ivar lost: those their clients gave up.
     :ivar refused: late ones that were turned away.
     :ivar killed: workers that needed SIGKILL.
     :ivar last_connection: when the last new connection came, seconds from the signal; None if none did.
-    :ivar blockers: what was in flight when it was cut, at most ten.
+    :ivar blockers: what was in flight when it was cut, the oldest first, at most ten.
     :ivar unstopped: services whose stop had not ended when their time was over.
+    :ivar advice: which keys would have helped.
     """
 
     cause: str
@@ -40,17 +45,39 @@ class Report:
     duration: float
     finished: int = 0
     cut: int = 0
+    cut_by: Mapping[str, int] = attrs.field(factory=dict)
     lost: int = 0
     refused: int = 0
     killed: int = 0
     last_connection: float | None = None
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     unstopped: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
 
     @property
     def code(self) -> int:
         """The process's exit code."""
         return EXIT_CODES[self.outcome]
+
+    def record(self) -> dict[str, Any]:
+        """The whole as plain data: one JSON object."""
+        last = self.last_connection
+        return {
+            "cause": self.cause,
+            "outcome": self.outcome,
+            "code": self.code,
+            "duration": round(self.duration, 3),
+            "finished": self.finished,
+            "cut": self.cut,
+            "cut_by": dict(self.cut_by),
+            "lost": self.lost,
+            "refused": self.refused,
+            "killed": self.killed,
+            "last_connection": None if last is None else round(last, 3),
+            "blockers": [one.record() for one in self.blockers],
+            "unstopped": list(self.unstopped),
+            "advice": sentences(self.advice),
+        }
 
 
 def outcome_of(*, failed: bool, forced: bool, cut: int, killed: int) -> str:

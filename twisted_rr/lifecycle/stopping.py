@@ -13,8 +13,10 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.python.failure import Failure
 
 from twisted_rr.interfaces import IFront
+from twisted_rr.lifecycle.advice import Seen, advise
+from twisted_rr.lifecycle.blockers import Blocker, blockers_of
 from twisted_rr.lifecycle.drain import ANNOUNCE, FORCE
-from twisted_rr.lifecycle.report import CUT, DRAINED, Report, Tally, outcome_of
+from twisted_rr.lifecycle.report import DRAINED, Report, Tally, outcome_of
 from twisted_rr.log import logger
 
 if TYPE_CHECKING:
@@ -46,7 +48,12 @@ class WayOut:
         self._limit = 0.0
         self._before = Tally.of(self._in_flights())
         self._killed_before = self._killed()
-        self._blockers: tuple[str, ...] = ()
+        self._blockers: tuple[Blocker, ...] = ()
+        self._closed: float | None = None
+        self._halfway_told = False
+        # Calls cut before anybody was forced: by workers that died. None until then.
+        self._cut_by_workers: int | None = None
+        self._forced_first = False
         self._unstopped: list[str] = []
 
     def _fronts(self) -> list[IFront]:
@@ -76,7 +83,8 @@ class WayOut:
             await self._stop_front()
             self._drain.stopping()
             await self._stop_lower()
-            report = self._report()
+            # Where those who flush find it.
+            report = self._server.report = self._report()
             await self._flush()
             await self._stop_phase(self._server.phase("STATUS"), self._drain.end)
         finally:
@@ -102,6 +110,7 @@ class WayOut:
 
     async def _finish(self) -> None:
         """Listeners close; what was accepted goes on until it is done or the deadline comes."""
+        self._closed = self._drain.age()
         for front in self._fronts():
             try:
                 front.finish()
@@ -109,19 +118,43 @@ class WayOut:
                 self._log.failure("{front} could not close its listeners", front=front.name)
         while busy := [each for each in self._in_flights() if each.count()]:
             idle = busy[0].idle()
-            if not await self._wait(idle, lambda: self._drain.deadline):
+            if not await self._wait(idle, self._next_look):
                 # Consumed: whoever is cancelled here tells nobody.
                 idle.addErrback(lambda failure: None)
                 idle.cancel()
-                return
+                if self._clock.seconds() >= self._drain.deadline:
+                    return
+                self._tell_blockers()
+
+    def _next_look(self) -> float:
+        """When the wait for what is in flight ends: half-way to tell who blocks, then at the deadline."""
+        drain = self._drain
+        halfway = (drain.begun or 0.0) + drain.budget.cut / 2
+        return drain.deadline if self._halfway_told else min(halfway, drain.deadline)
+
+    def _tell_blockers(self) -> None:
+        self._halfway_told = True
+        blockers = self._look_for_blockers()
+        self._log.warn(
+            "{in_flight} in flight after half of the time, to be cut in {left:.1f} s: {blocking}",
+            in_flight=sum(each.count() for each in self._in_flights()),
+            left=self._drain.remaining(),
+            blocking=", ".join(map(str, blockers)),
+            blockers=[one.record() for one in blockers],
+        )
 
     async def _stop_front(self) -> None:
         if any(each.count() for each in self._in_flights()):
-            self._blockers = tuple(self._describe_blockers())
-            self._log.warn("cut: {blockers}", blockers=", ".join(self._blockers))
+            self._blockers = self._look_for_blockers()
+            self._log.warn(
+                "cut: {blocking}",
+                blocking=", ".join(map(str, self._blockers)),
+                blockers=[one.record() for one in self._blockers],
+            )
             self._drain.expired()
         front = self._server.phase("FRONT")
         if self._drain.state == FORCE:
+            self._note_force()
             front.hurry()
         await self._stop_phase(front, self._drain.deadline)
 
@@ -168,6 +201,7 @@ class WayOut:
         )
         if phase.name == "FRONT":
             self._drain.expired()
+            self._note_force()
         phase.hurry()
         limit = self._clock.seconds() + _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
         await self._wait(stopped, lambda: limit)
@@ -181,6 +215,7 @@ class WayOut:
         if phase is not None:
             after = _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
             self._limit = min(self._limit, self._clock.seconds() + after)
+            self._note_force()
             # This may lead the walk on, phases further, before it returns: a wake too many is harmless.
             phase.hurry()
         if self._wake is not None:
@@ -215,13 +250,28 @@ class WayOut:
 
     # ---------------------------------------------------------------- report
 
-    def _describe_blockers(self) -> list[str]:
-        now = self._clock.seconds()
-        found = []
-        for each in self._in_flights():
-            for item in getattr(each, "items", list)()[:_BLOCKERS]:
-                found.append(f"{each.name} {item.describe()} ({now - item.since:.1f} s)")
-        return found[:_BLOCKERS]
+    def _look_for_blockers(self) -> tuple[Blocker, ...]:
+        return tuple(blockers_of(self._in_flights(), self._clock.seconds(), _BLOCKERS))
+
+    def _note_force(self) -> None:
+        """From now on what is cut is cut by us."""
+        if self._cut_by_workers is None:
+            self._cut_by_workers = Tally.of(self._in_flights()).since(self._before).cut
+            self._forced_first = self._drain.hurried
+
+    def _cut_by(self, cut: int) -> dict[str, int]:
+        by_workers = cut if self._cut_by_workers is None else self._cut_by_workers
+        by_us = "forced" if self._forced_first else "deadline"
+        return {name: count for name, count in (("worker", by_workers), (by_us, cut - by_workers)) if count}
+
+    def _seen(self, cut_by: dict[str, int], killed: int, last: float | None) -> Seen:
+        cut = self._blockers if cut_by.get("deadline") else ()
+        return Seen(
+            oldest_cut=max((one.age for one in cut), default=None),
+            killed=0 if cut_by or self._drain.hurried else killed,
+            closed=self._closed,
+            last_connection=last,
+        )
 
     def _report(self) -> Report:
         drain = self._drain
@@ -229,6 +279,9 @@ class WayOut:
         killed = self._killed() - self._killed_before
         assert drain.begun is not None
         arrived = drain.last_arrival
+        last = arrived - drain.begun if arrived is not None and arrived >= drain.begun else None
+        cut_by = self._cut_by(counts.cut)
+        advice = [] if drain.brisk else advise(self._seen(cut_by, killed, last), drain.plan)
         report = Report(
             cause=drain.cause,
             outcome=outcome_of(
@@ -237,12 +290,14 @@ class WayOut:
             duration=drain.age(),
             finished=counts.finished,
             cut=counts.cut,
+            cut_by=cut_by,
             lost=counts.lost,
             refused=counts.refused,
             killed=killed,
-            last_connection=arrived - drain.begun if arrived is not None and arrived >= drain.begun else None,
+            last_connection=last,
             blockers=self._blockers,
             unstopped=tuple(self._unstopped),
+            advice=tuple(advice),
         )
         if self._loud:
             self._tell(report)
@@ -253,17 +308,9 @@ class WayOut:
         say(
             "stopped by {cause} in {duration:.2f} s: {outcome}; finished={finished} cut={cut} lost={lost} "
             "refused={refused} killed={killed}",
-            cause=report.cause,
-            duration=report.duration,
-            outcome=report.outcome,
-            finished=report.finished,
-            cut=report.cut,
-            lost=report.lost,
-            refused=report.refused,
-            killed=report.killed,
+            event="stopped",
+            # What is empty would only be noise on a terminal.
+            **{name: value for name, value in report.record().items() if value not in (None, [], {})},
         )
-        if report.outcome == CUT:
-            self._log.warn(
-                "work was cut at the deadline: raise endure.grace_period (now {total:g} s)",
-                total=self._drain.plan.total,
-            )
+        for advice in report.advice:
+            self._log.warn("{advice}", advice=advice.text)

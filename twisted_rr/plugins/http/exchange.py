@@ -66,6 +66,12 @@ class Exchange:
         """One short word for logs."""
         return self.head.describe()
 
+    @property
+    def worker_pid(self) -> int:
+        """The process of the worker that has the call, 0 while none has: for who-blocks-the-stop lines."""
+        worker = getattr(self._call, "worker", None)
+        return 0 if worker is None else int(worker.pid)
+
     # ------------------------------------------------------------------ the request's content
 
     def start(self) -> None:
