@@ -28,8 +28,9 @@ from twisted_rr.interfaces import IFront, IHealth, IHost, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget, plan
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.notify import Notifier
-from twisted_rr.lifecycle.phases import WORKERS, Server
+from twisted_rr.lifecycle.phases import STATUS, WORKERS, Server
 from twisted_rr.lifecycle.settings import DrainSettings
+from twisted_rr.lifecycle.watchdog import Watchdog, watchdog_interval
 from twisted_rr.log import logger
 from twisted_rr.net.turn import turn_of
 from twisted_rr.pool.host import PoolHost, StopSchedule
@@ -144,6 +145,7 @@ class Builder:
         self.reactor = reactor
         self.plugins = plugins
         self.providers: dict[Any, list[Any]] = {}
+        self._environ = environ
         drain: DrainSettings = config.settings("drain") or DrainSettings()
         self.budget, self.warnings = plan(drain, config.settings("endure"), environ)
         self.server = Server(
@@ -163,7 +165,23 @@ class Builder:
             settings = self.config.settings(plugin.name)
             if settings is not None:
                 plugin.load().build(settings, Host(self, plugin.name))
+        self._watch(self._environ)
         return self.server
+
+    def _watch(self, environ: Mapping[str, str]) -> None:
+        """Keep systemd's watchdog alive by what /health says; without a status section, by living at all."""
+        interval = watchdog_interval(environ)
+        if interval is None:
+            return
+        judges = [child for child in self.server.phase(STATUS) if hasattr(child, "healthy")]
+        watchdog = Watchdog(
+            self.server.notify,
+            self.server.clock,
+            interval,
+            lambda: all(judge.healthy() for judge in judges),
+            environ=environ,
+        )
+        self.server.place(STATUS, watchdog)
 
     def pool(self, name: str, settings: PoolSettings, mode: str) -> WorkerPool:
         """A pool in phase WORKERS; raises `ConfigError` when nobody says what its workers run."""

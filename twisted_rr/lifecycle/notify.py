@@ -1,6 +1,6 @@
 """What systemd is told: READY, STOPPING, STATUS, RELOADING, EXTEND_TIMEOUT_USEC (sd_notify(3)).
 
-Only the datagrams: the words of the status line come from the caller. The watchdog is not kept alive here.
+Only the datagrams: the words of the status line come from the caller, WATCHDOG from `watchdog`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rr.lifecycle.drain import RUNNING, STOPPING, Drain
+from twisted_rr.lifecycle.watchdog import Progress
 from twisted_rr.log import logger
 
 # Twice the interval, so that one late turn of ours does not get the unit killed.
 _INTERVAL = 1.0
-_EXTENSION_USEC = 2_000_000
+_EXTENSION = 2.0
 
 
 class Notifier:
@@ -56,9 +57,19 @@ class Notifier:
         """Everything serves."""
         self.send("READY=1", f"STATUS={line}")
 
-    def follow(self, drain: Drain, clock: IReactorTime, line: Callable[[], str]) -> Callable[[], None]:
-        """Tell each state of *drain*, and *line* every second while it drains; returns the call that ends it."""
-        follower = _Follower(self, drain, clock, line)
+    def follow(
+        self,
+        drain: Drain,
+        clock: IReactorTime,
+        line: Callable[[], str],
+        progress: Progress | None = None,
+    ) -> Callable[[], None]:
+        """Tell each state of *drain*, and *line* every second while it drains; returns the call that ends it.
+
+        While it drains more time is asked for as long as there is *progress*; without one, only a change of
+        state counts as such.
+        """
+        follower = _Follower(self, drain, clock, line, progress or Progress(list))
         return follower.close
 
 
@@ -66,17 +77,24 @@ class _Follower:
     """Turns states into datagrams."""
 
     def __init__(
-        self, notifier: Notifier, drain: Drain, clock: IReactorTime, line: Callable[[], str]
+        self,
+        notifier: Notifier,
+        drain: Drain,
+        clock: IReactorTime,
+        line: Callable[[], str],
+        progress: Progress,
     ) -> None:
         self._notifier = notifier
         self._drain = drain
         self._clock = clock
         self._line = line
+        self._progress = progress
         self._timer: IDelayedCall | None = None
         self._told_stopping = False
         self._unwatch = drain.watch(self._changed)
 
     def _changed(self, state: str) -> None:
+        self._progress.mark(self._clock.seconds())
         if state == RUNNING:
             self._notifier.ready(self._line())
         elif self._drain.draining and not self._told_stopping:
@@ -92,12 +110,17 @@ class _Follower:
 
     def _tick(self) -> None:
         self._timer = None
-        lines = [f"STATUS={self._line()}"]
-        # Never beyond our own end: what hangs then is systemd's to kill.
-        if self._clock.seconds() < self._drain.end:
-            lines.append(f"EXTEND_TIMEOUT_USEC={_EXTENSION_USEC}")
-        self._notifier.send(*lines)
+        self._notifier.send(f"STATUS={self._line()}", *self._more_time())
         self._again()
+
+    def _more_time(self) -> list[str]:
+        """Never beyond our own end, and not without progress: what hangs is systemd's to kill."""
+        now = self._clock.seconds()
+        moved = self._progress.moved(now)
+        left = round((self._drain.end - now) * 1_000_000)
+        if not moved or left <= 0:
+            return []
+        return [f"EXTEND_TIMEOUT_USEC={min(round(_EXTENSION * 1_000_000), left)}"]
 
     def close(self) -> None:
         self._unwatch()

@@ -19,9 +19,11 @@ from twisted_rr.interfaces import IFront, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.drain import DRAINED, RUNNING, STOPPING, Drain
+from twisted_rr.lifecycle.farewell import Farewell
 from twisted_rr.lifecycle.notify import Notifier
 from twisted_rr.lifecycle.report import EXIT_CODES, FAILED, Report
 from twisted_rr.lifecycle.stopping import WayOut
+from twisted_rr.lifecycle.watchdog import Progress
 from twisted_rr.log import logger
 
 STATUS, METRICS, CONTROL, DRIVERS, WORKERS, FRONT = (
@@ -162,7 +164,6 @@ class Server(MultiService):
         self._tell = tell
         self._at_end: list[Callable[[], Any]] = []
         self._trigger: Any = None
-        self._announced = False
         self._unfollow: list[Callable[[], None]] = []
         self._stopping: list[Deferred[None]] | None = None
         self._log = logger("lifecycle")
@@ -188,6 +189,9 @@ class Server(MultiService):
     def pools(self) -> list[IWorkerPool]:
         """The worker pools."""
         return [child for child in self.phase(WORKERS) if IWorkerPool.providedBy(child)]
+
+    def _in_flights(self) -> list[Any]:
+        return [front.in_flight for front in self.fronts()]
 
     def at_end(self, flush: Callable[[], Any]) -> None:
         """Call *flush* at the end of every stop, before STATUS closes; a Deferred it returns is waited for
@@ -227,10 +231,10 @@ class Server(MultiService):
         """Start the phases, STATUS first. Returns before everything is ready: see `drain`."""
         self.report = None
         self.failure = None
-        self._announced = False
         self._unfollow = [
             self.drain.watch(self._changed),
-            self.notify.follow(self.drain, self.clock, self.line),
+            Farewell(self.drain, self.clock, self.fronts).close,
+            self.notify.follow(self.drain, self.clock, self.line, Progress(self._in_flights)),
         ]
         self.drain.start()
         Service.startService(self)
@@ -365,14 +369,6 @@ class Server(MultiService):
 
     def _changed(self, state: str) -> None:
         self._log.info("{state}", state=state)
-        if self.drain.draining and not self._announced:
-            # In the turn of the signal: from now on answers tell clients to go elsewhere.
-            self._announced = True
-            for front in self.fronts():
-                try:
-                    front.announce()
-                except Exception:
-                    self._log.failure("{front} could not announce the drain", front=name_of(front))
 
     def _forget_trigger(self) -> None:
         if self._trigger is not None:

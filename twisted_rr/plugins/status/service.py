@@ -19,7 +19,7 @@ from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
 from twisted_rr.interfaces import IHost
 from twisted_rr.net import ports
-from twisted_rr.plugins.status import answers
+from twisted_rr.plugins.status import answers, verdicts
 from twisted_rr.plugins.status.answers import Answer, Question
 from twisted_rr.plugins.status.config import StatusSettings
 from twisted_rr.plugins.status.facts import Collector
@@ -199,6 +199,10 @@ class StatusService(Service):
     def address(self) -> str:
         """Where it is bound, with the real port; as configured before and after."""
         return self._settings.address if self._port is None else str(self._port.address)
+
+    def healthy(self) -> bool:
+        """Whether /health is 200 now; for the watchdog."""
+        return verdicts.health(self._collector.collect(), (), self._settings).code == 200
 
     def privilegedStartService(self) -> None:
         """Bind; raises `ListenError`."""
