@@ -281,7 +281,7 @@ def _read_json_request(data: bytes) -> HttpRequest:
             str(found.get("method", "")),
             str(found.get("uri", "")),
             {
-                name: [value.encode(charset) for value in values]
+                name: [value.encode(charset) for value in _strings(values)]
                 for name, values in _map(found.get("headers")).items()
             },
             _map(found.get("cookies")),
