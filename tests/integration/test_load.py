@@ -37,7 +37,7 @@ def held_on_killed(server) -> tuple[int, int]:
     lost = [
         record
         for record in server.records()
-        if record.get("event") == "worker_died" and "signal 9" in str(record.get("reason", ""))
+        if record.get("event") == "worker_died" and "signal 9" in record["ending"]
     ]
     return sum(int(record["calls"]) for record in lost), sum(int(record["calls"]) > 0 for record in lost)
 

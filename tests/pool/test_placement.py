@@ -283,3 +283,12 @@ def test_a_head_that_is_too_large_fails_its_call_alone():
     world.turn()
     assert to.error is not None
     assert world.workers[0].process.alive
+
+
+def test_calls_that_never_left_for_a_dying_worker_go_to_another():
+    world = World(mux=True).start()
+    tos = [world.open(b"whole body")[1] for _ in range(4)]
+    victim, other = world.workers
+    victim.process.exit(signal=9)
+    assert not [to for to in tos if to.events or to.error]
+    assert [stream.to.body for stream in other.read()] == [b"whole body"] * 4

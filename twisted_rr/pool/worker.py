@@ -70,6 +70,7 @@ class Worker:
 
     :ivar end: its relay's end, None until the handshake is over.
     :ivar hot: its relay is written in this reactor turn anyway.
+    :ivar lost: calls that failed because it was lost.
     :ivar jobs: calls given to it; at ``limit`` the pool looks after it.
     :ivar since: when it was last given a call or freed of one, monotonic.
     :ivar replaced: it is not counted any more: another was started for it, or it is not wanted.
@@ -101,6 +102,7 @@ class Worker:
         "jobs",
         "left",
         "limit",
+        "lost",
         "overdue",
         "planned",
         "process",
@@ -123,6 +125,7 @@ class Worker:
         self.hot = False
         self.jobs = 0
         self.limit = NEVER
+        self.lost = 0
         self.replaced = False
         self.left = False
         self.answered = False
@@ -428,7 +431,14 @@ class Worker:
         if starting:
             self.error = self._start_error(ending)
         elif not self.planned:
-            self._log.warn("worker {pid} ended: {reason}", pid=self.pid, reason=self._death(ending))
+            self._log.warn(
+                "worker {pid} ended: {reason}; it held {calls} calls",
+                event="worker_died",
+                pid=self.pid,
+                reason=self._death(ending),
+                ending=str(ending),
+                calls=self.lost,
+            )
         self.state = WorkerState.STOPPED if ending.code == 0 or self.planned else WorkerState.ERRORED
         self._gone()
 
@@ -454,11 +464,22 @@ class Worker:
         self._close_relay()
         if self.end is None:
             return
+        if isinstance(self.end, MuxServerEnd):
+            self._give_back(self.end.take_back(), reason)
         calls = self.open_calls()
+        self.lost += sum(not call.cancelled for call in calls)
         pid = self.pid
         self.end.fail_all(lambda call: WorkerDied(pid, reason))
         for call in calls:
             self._owner.call_lost(self, call)
+
+    def _give_back(self, calls: list[Call], reason: str) -> None:
+        """It never got these: another worker does, however often that happens."""
+        for call in calls:
+            refused_before, call.retried = call.retried, False
+            if not self._owner.call_refused(self, call):
+                call.fail(WorkerDied(self.pid, reason))
+            call.retried = refused_before
 
     def _leave(self) -> None:
         if not self.left:

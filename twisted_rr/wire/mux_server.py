@@ -149,6 +149,13 @@ class MuxServerEnd:
                 self._out.relay(PING_FRAME)
             self._set_missed(self._beat.missed)
 
+    def take_back(self) -> list[Call]:
+        """The relay is lost: the calls whose open never left it, which can be opened elsewhere."""
+        calls = [call for call in self._out.waiting() if not call.ended]
+        self._out.forget_opens()
+        self.load -= len(calls)
+        return calls
+
     def fail_all(self, error_for: Callable[[Call], Exception]) -> None:
         """The relay is lost: every call that has not ended gets ``failed(error_for(call))``. Idempotent."""
         self._lost = True

@@ -80,6 +80,10 @@ class ServerOutput:
         """The calls whose open was not handed over."""
         return [entry[0] for entry in self._opens]
 
+    def forget_opens(self) -> None:
+        """What `waiting` told is opened elsewhere."""
+        self._opens.clear()
+
     def clear(self) -> None:
         """The relay is lost."""
         self._relay.clear()
