@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from twisted_rr.config.sections import EndureSettings
 from twisted_rr.errors import ConfigError
 from twisted_rr.lifecycle.budget import WITHOUT_EFFECT, Budget, plan
+from twisted_rr.lifecycle.load_balancers import PRESETS
 from twisted_rr.lifecycle.settings import (
     AnnounceSettings,
     DrainSettings,
+    WebSocketDrainSettings,
     WorkerStopSettings,
 )
 
@@ -107,7 +109,13 @@ def test_a_minimum_above_the_maximum_is_refused() -> None:
 
 def test_parts_that_do_not_fit_are_refused_with_the_sum() -> None:
     with pytest.raises(ConfigError, match=r"announce 5s \+ finish 20s .* = 29s .* budget of 26s"):
-        budget(26.0, finish=20.0, announce=AnnounceSettings(max=5.0))
+        budget(
+            26.0,
+            finish=20.0,
+            announce=AnnounceSettings(max=5.0),
+            worker_stop=WorkerStopSettings(frame=1.0, term=2.0),
+            flush=1.0,
+        )
 
 
 def test_a_written_finish_ends_a_long_budget_earlier() -> None:
@@ -139,13 +147,80 @@ def test_a_brisk_stop_is_short_and_has_no_announce() -> None:
 
 
 def test_keys_that_do_nothing_yet_are_told_when_they_were_written() -> None:
-    drain = DrainSettings(lb="nlb", stream_grace=1.0, goaway_start=1.0)
+    drain = DrainSettings(websocket=WebSocketDrainSettings(code=1012))
     _, warnings = plan(drain, EndureSettings(grace_period=30.0), {})
-    assert len(warnings) == 3
-    assert all(
-        path in " ".join(warnings) for path in ("drain.lb", "drain.stream_grace", "drain.goaway_start")
-    )
+    assert warnings == ["drain.websocket has no effect yet"]
     assert len(set(WITHOUT_EFFECT)) == len(WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize("lb", PRESETS)
+@pytest.mark.parametrize("grace", [1.0, 5.0, 10.0, 30.0, 300.0])
+def test_every_preset_starts_with_every_budget(lb: str, grace: float) -> None:
+    found = budget(grace, lb=lb)
+    assert found.announce_max <= PRESETS[lb].share * grace + 1e-9
+    assert found.announce_min <= found.announce_max < found.cut
+    assert found.ready_flip == PRESETS[lb].ready_flip and found.goaway_start == PRESETS[lb].goaway_start
+
+
+def test_a_preset_that_was_written_holds_on_every_platform() -> None:
+    assert budget(30.0, lb="kube-proxy").announce_max == 5.0
+    assert budget(30.0, environ=KUBERNETES, lb="none").announce_max == 0.0
+
+
+def test_a_cloud_balancer_gets_half_of_the_budget_and_a_word_about_it() -> None:
+    found, warnings = plan(DrainSettings(lb="alb"), EndureSettings(grace_period=26.0), {})
+    assert (found.announce_min, found.announce_max) == (13.0, 13.0)
+    assert any("drain.lb alb" in text and "35s" in text and "70s" in text for text in warnings)
+    found, warnings = plan(DrainSettings(lb="alb"), EndureSettings(grace_period=70.0), {})
+    assert (found.announce_max, warnings) == (35.0, [])
+
+
+def test_probe_cessation_is_waited_for_behind_cloud_balancers_or_when_told() -> None:
+    assert budget(lb="nlb").wait_probes and not budget(environ=KUBERNETES).wait_probes
+    assert budget(announce=AnnounceSettings(wait_probe_cessation="true")).wait_probes
+    assert not budget(lb="nlb", announce=AnnounceSettings(wait_probe_cessation="false")).wait_probes
+
+
+def test_defaults_make_room_for_what_was_written() -> None:
+    found = budget(26.0, environ=KUBERNETES, finish=20.0)
+    assert found.announce_max == pytest.approx(2.0) and found.cut == pytest.approx(22.0)
+    found = budget(5.0, announce=AnnounceSettings(max=4.0))
+    assert found.announce_max == 4.0 and found.worker_stop + found.flush == pytest.approx(1.0)
+
+
+def test_written_parts_alone_too_large_are_refused_whatever_the_defaults_could_give() -> None:
+    with pytest.raises(ConfigError, match=r"announce 5s .* do not fit into the budget of 5s"):
+        budget(5.0, announce=AnnounceSettings(max=5.0))
+
+
+def test_a_written_readiness_flip_keeps_the_listeners_open_until_then() -> None:
+    found = budget(30.0, ready_flip=3.0)
+    assert (found.announce_max, found.ready_flip) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"ready_flip": 8.0, "announce": AnnounceSettings(max=5.0)}, "drain.ready_flip.*8s is after.* 5s"),
+        ({"goaway_start": 28.0}, "drain.goaway_start.*28s is after work is cut.*26s"),
+        ({"stream_grace": 28.0}, "drain.stream_grace.*28s is after work is cut.*26s"),
+    ],
+)
+def test_an_offset_beyond_what_it_has_to_precede_is_refused(keys: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        budget(30.0, **keys)
+
+
+def test_the_stream_grace_scales_and_a_brisk_stop_has_none() -> None:
+    assert budget(30.0).stream_grace == 5.0
+    assert budget(2.0).stream_grace == pytest.approx(0.5 * budget(2.0).cut)
+    assert budget(30.0).briskly().stream_grace == 0.0
+
+
+def test_late_requests_are_served_unless_a_time_was_written() -> None:
+    assert budget().late_reject is None
+    assert budget(late_reject_after="off").late_reject is None
+    assert budget(late_reject_after=2.0).late_reject == 2.0
 
 
 @given(

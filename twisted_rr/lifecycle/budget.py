@@ -194,7 +194,11 @@ class _Planner:
         """Stop frame, SIGTERM and flush: what was written, and defaults that make room for it."""
         stop = self.drain.worker_stop
         scale = min(1.0, _STOP_SHARE * total / (_FRAME + _TERM))
-        defaults = {"frame": _FRAME * scale, "term": _TERM * scale, "flush": min(_FLUSH, _FLUSH_SHARE * total)}
+        defaults = {
+            "frame": _FRAME * scale,
+            "term": _TERM * scale,
+            "flush": min(_FLUSH, _FLUSH_SHARE * total),
+        }
         written = {"frame": stop.frame, "term": stop.term, "flush": self.drain.flush}
         announce = self.drain.announce
         others = (self.drain.finish or 0.0) + (_written(announce.max, announce.min or 0.0))
@@ -257,7 +261,9 @@ class _Planner:
         if written is None:
             return min(_STREAM_GRACE, _STREAM_SHARE * cut)
         if written > cut:
-            raise _problem("drain.stream_grace", f"{written:g}s is after work is cut (the budget leaves {cut:g}s)")
+            raise _problem(
+                "drain.stream_grace", f"{written:g}s is after work is cut (the budget leaves {cut:g}s)"
+            )
         return written
 
     def _check(self, total: float, announce: float, frame: float, term: float, flush: float) -> None:
@@ -284,9 +290,7 @@ class _Planner:
 
 
 #: Keys that are read and not acted on; a user who wrote one is told.
-WITHOUT_EFFECT = (
-    "websocket",
-)
+WITHOUT_EFFECT = ("websocket",)
 
 
 def without_effect(drain: DrainSettings) -> list[str]:

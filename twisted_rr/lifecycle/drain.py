@@ -15,6 +15,7 @@ from zope.interface import implementer
 from twisted_rr.errors import RRError
 from twisted_rr.interfaces import IDrain
 from twisted_rr.lifecycle.budget import Budget
+from twisted_rr.lifecycle.probes import Probes
 from twisted_rr.log import logger
 
 BOOTING = "booting"
@@ -112,6 +113,7 @@ class Drain:
     :ivar begun: monotonic time of its beginning, None before.
     :ivar since: monotonic time of the last change of state.
     :ivar was_ready: latched at the first ``running``: what /startup tells.
+    :ivar probes: who asks the status listener.
     :ivar last_arrival: monotonic time of the last new connection on a front, None when there was none.
     """
 
@@ -127,6 +129,7 @@ class Drain:
         self.state = BOOTING
         self.was_ready = False
         self.last_arrival: float | None = None
+        self.probes = Probes()
         self.since = seconds()
         self._forget()
 
@@ -231,14 +234,29 @@ class Drain:
         """Whether readiness has to fail because of the stop (``drain.ready_flip``)."""
         if not self.draining:
             return False
-        if self.state in (FORCE, STOPPING):
-            return True
         flip = self.budget.ready_flip
-        return self.state != ANNOUNCE if flip is None else self.age() >= flip
+        # Never ready with closed listeners, whatever the offset says.
+        return self.state != ANNOUNCE or (flip is not None and self.age() >= flip)
+
+    def goaway_in(self) -> float | None:
+        """Seconds until clients are told to go (``drain.goaway_start``), 0 when it is time; None: not known yet."""
+        if not self.leaving:
+            return None
+        start = self.budget.goaway_start
+        if self.state not in (ANNOUNCE, DRAINED):
+            return 0.0 if start is None or self.hurried else max(0.0, start - self.age())
+        if start is None:
+            return None
+        since = self.since if self.leaving_since is None else self.leaving_since
+        return max(0.0, since + start - self._seconds())
 
     def arrived(self) -> None:
         """A front accepted a connection (drain.md 2.2: the announce ends early when none comes)."""
         self.last_arrival = self._seconds()
+
+    def probed(self, peer: str, agent: str) -> None:
+        """*peer* asked the status listener; it may be a load balancer's probe."""
+        self.probes.asked(peer, agent, self._seconds())
 
     # --------------------------------------------------------------- watching
 

@@ -12,6 +12,7 @@ import attrs
 
 from twisted_rr.config import key, kinds
 from twisted_rr.config.kinds.units import parse_duration
+from twisted_rr.lifecycle.load_balancers import PRESETS
 
 
 def _duration_or(word: str) -> Callable[[str], float | str]:
@@ -37,7 +38,9 @@ class AnnounceSettings:
         kinds.duration(), default=None, doc="It ends early when no connection came for this long (2s)."
     )
     wait_probe_cessation: str = key(
-        kinds.choice("auto", "true", "false"), default="auto", doc="Wait until a load balancer's probes stop."
+        kinds.choice("auto", "true", "false"),
+        default="auto",
+        doc="It goes on while a load balancer's probes come; auto: for lb alb and nlb. kube-probe never counts.",
     )
 
 
@@ -96,19 +99,22 @@ class DrainSettings:
         default=None,
         doc="After what the platform kills (30s under Kubernetes; RR_TERMINATION_GRACE_PERIOD).",
     )
-    lb: str = key(
-        kinds.choice("kube-proxy", "cilium-legacy", "nlb", "alb", "envoy", "none"),
-        default="kube-proxy",
-        doc="What sends the traffic: presets of announce and ready_flip.",
+    lb: str | None = key(
+        kinds.choice(*PRESETS),
+        default=None,
+        doc="What sends the traffic: presets of announce, ready_flip and goaway_start (kube-proxy under "
+        "Kubernetes, else none).",
     )
     announce: AnnounceSettings = key(kinds.section(AnnounceSettings), factory=AnnounceSettings)
-    ready_flip: float | str = key(
+    ready_flip: float | str | None = key(
         kinds.custom("a duration or announce_end", _duration_or("announce_end")),
-        default=0.0,
-        doc="When /ready fails, counted from the signal, or announce_end.",
+        default=None,
+        doc="When /ready fails, counted from the signal, or announce_end (as lb says: 0s).",
     )
-    goaway_start: float = key(
-        kinds.duration(), default=0.0, doc="When clients are told to go, from the signal."
+    goaway_start: float | str | None = key(
+        kinds.custom("a duration or announce_end", _duration_or("announce_end")),
+        default=None,
+        doc="When answers begin to carry Connection: close, from the signal, or announce_end (as lb says: 0s).",
     )
     late_reject_after: float | str = key(
         kinds.custom("a duration or off", _duration_or("off")),
@@ -128,7 +134,16 @@ class DrainSettings:
     websocket: WebSocketDrainSettings = key(
         kinds.section(WebSocketDrainSettings), factory=WebSocketDrainSettings
     )
-    stream_grace: float = key(kinds.duration(), default=5.0, doc="How long an endless stream may go on.")
+    stream_grace: float | None = key(
+        kinds.duration(),
+        default=None,
+        doc="How long an endless stream (text/event-stream) may go on after the signal (5s).",
+    )
+    envoy_immediate_fail: bool = key(
+        kinds.boolean(),
+        default=False,
+        doc="Answers also carry X-Envoy-Immediate-Health-Check-Fail once clients are told to go.",
+    )
     second_signal: SecondSignalSettings = key(
         kinds.section(SecondSignalSettings), factory=SecondSignalSettings
     )

@@ -99,14 +99,24 @@ class WayOut:
         start = drain.begun if drain.leaving_since is None else drain.leaving_since
         assert start is not None
         while drain.state == ANNOUNCE:
-            last = start if drain.last_arrival is None else max(start, drain.last_arrival)
-            until = max(start + budget.announce_min, last + budget.announce_quiet)
-            until = min(until, start + budget.announce_max, drain.deadline)
+            until = min(self._out_of_rotation(start), start + budget.announce_max, drain.deadline)
             if self._clock.seconds() >= until:
                 break
             await self._wait(None, lambda until=until: min(until, drain.deadline))  # type: ignore[misc]
         if drain.state == ANNOUNCE:
             drain.announced()
+
+    def _out_of_rotation(self, start: float) -> float:
+        """When it will be plain that nobody sends us anything more, as far as one can see now (drain.md B8)."""
+        drain, budget = self._drain, self._drain.budget
+        last = start if drain.last_arrival is None else max(start, drain.last_arrival)
+        until = max(start + budget.announce_min, last + budget.announce_quiet)
+        if budget.ready_flip is not None:
+            until = max(until, start + budget.ready_flip)
+        if budget.wait_probes:
+            gone = drain.probes.gone_at(start)
+            until = max(until, start + budget.announce_max if gone is None else gone)
+        return until
 
     async def _finish(self) -> None:
         """Listeners close; what was accepted goes on until it is done or the deadline comes."""
