@@ -62,6 +62,7 @@ LISTED = (
     ("httptools", "laxer: httptools HttpParserError: Expected HTTP/2 Connection Preface", "PRI is a token like any other, in HTTP/1.1"),
     ("httptools", "laxer: httptools HttpParserError: Invalid HTTP version", "RFC 9110 2.5: a higher minor version is taken as 1.1"),
     ("httptools", "laxer: httptools HttpParserError: Invalid character in chunk size", "RFC 9112 7.1.1 has blanks before an extension"),
+    ("httptools", "laxer: httptools HttpParserError: Invalid character in chunk extensions*", "and around its equals sign"),
     ("httptools", "laxer: httptools HttpParserError: Request has invalid `Transfer-Encoding`", "RFC 9110 5.5: a tab after a value is no part of it"),
     ("httptools", "differs: blanks around a header value", "RFC 9112 5: blanks after a value are no part of it; httptools leaves them"),
     ("httptools", "stricter: closed", "RFC 9112 9.3: close wins over keep-alive; httptools lets keep-alive win in HTTP/1.0"),
