@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from http1_rig import OK, Exchange, Front, answered, echo, nothing, serve
 
@@ -627,3 +629,58 @@ def test_no_time_out_means_none() -> None:
     front.session.respond(OK, b"x")
     front.tick(1000)
     assert front.transport.closing == ""
+
+
+# ------------------------------------------------------------ a transport that ends synchronously
+
+
+def abrupt(front: Front) -> Front:
+    """Let each closing call lose the connection before it returns."""
+    transport = front.transport
+    for name in ("abortConnection", "loseConnection", "close_lingering"):
+        plain = getattr(transport, name)
+
+        def closing(*arguments: float, plain: Callable[..., None] = plain) -> None:
+            plain(*arguments)
+            front.session.connection_lost()
+
+        setattr(transport, name, closing)
+    return front
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda front: front.session.cut(),
+        lambda front: front.session.respond(answered(200, [(b"Connection", b"close")]), b"x"),
+        lambda front: front.session.eof_received(),
+        lambda front: front.feed(b"zz\r\n"),
+        lambda front: front.tick(31),
+        lambda front: (
+            front.session.respond(answered(200, [(b"Content-Length", b"1")]), b"", True),
+            front.session.send(b"xx", True),
+        ),
+    ],
+)
+def test_a_connection_that_ends_inside_a_closing_call_is_told_once(step: Callable[[Front], object]) -> None:
+    front = abrupt(waiting()).feed(chunked(b"ab"))
+    step(front)
+    assert len([call for call in front.last.calls if call == "sent" or call.startswith("lost")]) == 1
+    assert front.closings == 1
+
+
+def test_a_connection_whose_content_is_being_dropped_is_idle() -> None:
+    front = waiting().feed(post(b"a", 10))
+    front.session.respond(OK, b"no")
+    assert front.session.close_idle() and front.transport.closing == "linger"
+
+
+def test_a_front_that_fails_in_begin_still_hears_of_the_end() -> None:
+    def fail(exchange: Exchange) -> None:
+        raise ZeroDivisionError
+
+    front = Front(answer=fail)
+    with pytest.raises(ZeroDivisionError):
+        front.feed(GET)
+    front.session.connection_lost()
+    assert front.closings == 1

@@ -131,6 +131,17 @@ def _finish(head: ResponseHead, lines: list[tuple[bytes, bytes, bytes]]) -> None
     head.head = b"".join(parts)
 
 
+def with_fields(head: ResponseHead, lines: bytes) -> ResponseHead:
+    """*head* with more field *lines*, each with its CRLF; they must need no framing of their own."""
+    result = ResponseHead(head.status)
+    result.length = head.length
+    result.close = head.close
+    result.trailer = head.trailer
+    result.dated = head.dated
+    result.head = head.head + lines
+    return result
+
+
 def open_answer(
     head: ResponseHead, body: bytes, more: bool, is_head: bool, minor: int, close: bool, date: bytes
 ) -> tuple[bytes, int]:

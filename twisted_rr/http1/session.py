@@ -25,6 +25,7 @@ from twisted_rr.http1.response import (
     frame_trailers,
     open_answer,
     render,
+    with_fields,
 )
 from twisted_rr.http1.settings import SessionSettings
 from twisted_rr.http1.stall import Stall
@@ -44,6 +45,7 @@ MAX_EMPTY_LINES: Final = 8
 MAX_MEMO: Final = 4096
 
 _date: Final = DateLine()
+_NO_BLOCK: Final = HeaderBlock()
 
 
 class Session:
@@ -91,7 +93,7 @@ class Session:
         self._scanned = 0  # so much of the buffer holds no end of a head
         self._empty_lines = 0
         self._memo = b"\r\n"  # no block is this one
-        self._memo_block = HeaderBlock()
+        self._memo_block = _NO_BLOCK
         self._running = False  # inside the loop over the buffer
         self._eof = False
         # the exchange
@@ -164,12 +166,13 @@ class Session:
     # ----------------------------------------------------------------------- from the front
 
     def sweep(self, now: float) -> None:
-        """Look for time-outs; to be called about once a second with the clock's *now*."""
+        """Look for time-outs; to be called about once a second with the clock's *now*.
+
+        A wait is timed from the first sweep that finds it, so that no clock is read for the many that are short.
+        """
         if self._phase == LOST:
             return
-        limit = self._settings.write_timeout
-        stalled = self._stall.seconds(now, self._written, self._transport.buffered())
-        if limit and stalled >= limit:
+        if self._phase >= BUSY and self._takes_nothing(now):
             self._front.refused(self, 0, "the client takes nothing")
             self._break_off("timeout")
             return
@@ -192,6 +195,11 @@ class Session:
             return False
         self._shut()
         return True
+
+    def close_unused(self, now: float, seconds: float) -> None:
+        """Close it when no byte has come since the connect, which a sweep saw *seconds* before *now*."""
+        if self._phase == FRESH and not self._buffer and self._mark >= 0 and now - self._mark >= seconds:
+            self._shut()
 
     def expect_continue(self) -> None:
         """The front wants the body now: ``100 (Continue)`` is sent if the client waits for it. Idempotent."""
@@ -223,7 +231,11 @@ class Session:
             return
         if self._head_sent or head.status < 200:
             raise BadResponse("a second head" if self._head_sent else "an interim head as the final one")
-        close = self._close or head.close or self._front.draining
+        close = self._close or head.close
+        if self._front.draining:
+            close = True
+            if self._settings.farewell:
+                head = with_fields(head, self._settings.farewell)
         if self._body is not None and not close:
             close = self._leaves_content(more)
         date = _date.at(self._clock())
@@ -601,6 +613,12 @@ class Session:
         self._shut()
 
     # ------------------------------------------------------------------------------- time-outs
+
+    def _takes_nothing(self, now: float) -> bool:
+        """Whether what is waiting for the client has waited too long."""
+        stalled = self._stall.seconds(now, self._written, self._transport.buffered())
+        limit = self._settings.write_timeout
+        return limit > 0 and stalled >= limit
 
     def _patience(self) -> float:
         """For how long this phase waits for the client, 0 for ever."""

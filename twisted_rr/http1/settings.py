@@ -23,6 +23,7 @@ class SessionSettings:
     :ivar max_request_size: content of one request; 0 means no limit.
     :ivar max_discard: how much of a body nobody reads is taken off the connection to keep it open.
     :ivar read_ahead: how much is read beyond the request in hand before reading pauses.
+    :ivar farewell: field lines, each with its CRLF, that answers carry once the front is draining.
     :ivar half_close: whether a client that shuts down its sending side still gets its answer.
     """
 
@@ -40,6 +41,7 @@ class SessionSettings:
         "max_discard",
         "read_ahead",
         "half_close",
+        "farewell",
     )
 
     def __init__(
@@ -58,6 +60,7 @@ class SessionSettings:
         max_discard: int = 262144,
         read_ahead: int = 65536,
         half_close: bool = False,
+        farewell: bytes = b"",
     ) -> None:
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
@@ -72,3 +75,4 @@ class SessionSettings:
         self.max_discard = max_discard
         self.read_ahead = read_ahead
         self.half_close = half_close
+        self.farewell = farewell
