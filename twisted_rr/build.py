@@ -25,6 +25,8 @@ from twisted_rr.config.report import Place
 from twisted_rr.discovery import ServerPlugin, discover
 from twisted_rr.errors import ConfigError, ConfigProblem, PluginLoadError
 from twisted_rr.interfaces import IFront, IHealth, IHost, IWorkerPool
+from twisted_rr.lifecycle.admin.install import install as install_admin
+from twisted_rr.lifecycle.admin.settings import AdminSettings
 from twisted_rr.lifecycle.budget import Budget, plan
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.notify import Notifier
@@ -66,6 +68,7 @@ def registry(plugins: Mapping[str, ServerPlugin]) -> Registry:
     known = Registry()
     known.add("server", ServerSettings)
     known.add("drain", DrainSettings)
+    known.add("admin", AdminSettings)
     for plugin in plugins.values():
         known.add(plugin.name, PluginSection(plugin), plugin.description)
     return known
@@ -140,12 +143,14 @@ class Builder:
         environ: Mapping[str, str],
         clock: IReactorTime | None,
         on_failure: Callable[[Failure], None] | None,
+        stop: Callable[[str], object] | None = None,
     ) -> None:
         self.config = config
         self.reactor = reactor
         self.plugins = plugins
         self.providers: dict[Any, list[Any]] = {}
         self._environ = environ
+        self._stop = stop
         drain: DrainSettings = config.settings("drain") or DrainSettings()
         self.budget, self.warnings = plan(drain, config.settings("endure"), environ)
         self.server = Server(
@@ -165,6 +170,7 @@ class Builder:
             settings = self.config.settings(plugin.name)
             if settings is not None:
                 plugin.load().build(settings, Host(self, plugin.name))
+        install_admin(self.config, self.server, Host(self, "admin"), self._environ, self._stop)
         self._watch(self._environ)
         return self.server
 
@@ -237,12 +243,14 @@ def make_server(
     environ: Mapping[str, str] | None = None,
     clock: IReactorTime | None = None,
     on_failure: Callable[[Failure], None] | None = None,
+    stop: Callable[[str], object] | None = None,
 ) -> Server:
     """The service tree for *config* on *reactor*; raises `ConfigError` and `PluginLoadError`.
 
     *clock* has monotonic seconds; without one a `MonotonicClock` over *reactor* is used unless its own
     seconds are monotonic already. *on_failure* is called when the server cannot go on; without it the
-    server stops itself.
+    server stops itself. *stop* stops the process, given a cause; without it the process is not ours, and there is
+    an admin socket only when ``admin.socket`` asks for one.
     """
     if clock is None and getattr(reactor, "seconds", None) is time.monotonic:
         clock = reactor
@@ -253,6 +261,7 @@ def make_server(
         environ=os.environ if environ is None else environ,
         clock=MonotonicClock(reactor) if clock is None else clock,
         on_failure=on_failure,
+        stop=stop,
     )
     server = builder.build()
     log = logger("config")

@@ -19,6 +19,7 @@ from twisted_rr import log
 from twisted_rr.build import make_server, read_config
 from twisted_rr.config import Config
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
+from twisted_rr.lifecycle import termination
 from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
 from twisted_rr.lifecycle.settings import DrainSettings
@@ -74,7 +75,9 @@ def follow(process: Process, server: Server, reactor: Any, config: Config) -> No
     """Let the signals and the exit code of *process* be those of *server*."""
     process.signals.reopen = log.reopen
     process.signals.reset = lambda: reset(server)
-    process.follow(server, reactor, config.settings("drain") or DrainSettings())
+    drain: DrainSettings = config.settings("drain") or DrainSettings()
+    process.follow(server, reactor, drain)
+    last_words(server, drain.report.termination_log)
 
 
 def reset(server: Server) -> None:
@@ -82,6 +85,20 @@ def reset(server: Server) -> None:
     logger = log.logger("pool")
     for pool in server.pools():
         pool.reset().addErrback(lambda failure: logger.failure("the reset failed", failure=failure))
+
+
+def last_words(server: Server, mode: str) -> None:
+    """Leave the report of a stop where Kubernetes looks for it, as ``drain.report.termination_log`` says."""
+    if mode == "false":
+        return
+
+    def write() -> None:
+        if server.report is not None:
+            trouble = termination.write(server.report.record(), must=mode == "true")
+            if trouble:
+                log.logger("drain").warn("{path}: {trouble}", path=termination.PATH, trouble=trouble)
+
+    server.at_end(write)
 
 
 class _OfThisProcess(MultiService):
@@ -94,7 +111,8 @@ class _OfThisProcess(MultiService):
         self._twistd = twistd
         self._process = Process()
         try:
-            server = make_server(config, reactor, on_failure=self._process.failed)
+            process = self._process
+            server = make_server(config, reactor, on_failure=process.failed, stop=process.signals.stop)
         except (ConfigError, PluginLoadError) as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None

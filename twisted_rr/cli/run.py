@@ -48,7 +48,13 @@ class Run:
         reactor = own(global_reactor)
         log.begin(self._config.settings("logs"), clock=reactor, environ=os.environ)
         try:
-            server = make_server(self._config, reactor, plugins=self._plugins, on_failure=self._failed)
+            server = make_server(
+                self._config,
+                reactor,
+                plugins=self._plugins,
+                on_failure=self._failed,
+                stop=self._process.signals.stop,
+            )
             follow(self._process, server, reactor, self._config)
             server.privilegedStartService()
         except (ConfigError, PluginLoadError, ListenError) as error:

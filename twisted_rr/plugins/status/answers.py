@@ -159,6 +159,8 @@ def _headers(question: Question, verdict: Verdict, facts: Facts, settings: Statu
     if question.route == READY and verdict.word == verdicts.FAIL:
         soon = facts.state in (ANNOUNCE, RUNNING, STARTING, BOOTING)
         headers.append((b"retry-after", b"1" if soon else b"5"))
+    if question.route == STARTUP and facts.previous_exit:
+        headers.append((b"x-rr-previous-exit", facts.previous_exit.encode()))
     return headers
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from twisted_rr.interfaces import IFront, IHealth, IHost, IInFlight
+from twisted_rr.lifecycle.previous_exit import PreviousExit
 from twisted_rr.plugins.status.config import StatusSettings
 from twisted_rr.plugins.status.evidence import Evidence, Progress
 
@@ -51,6 +52,7 @@ class Facts:
     :ivar flipped: readiness has to fail because of the stop.
     :ivar remaining: seconds until work is cut.
     :ivar arrived_ago: seconds since the last new connection, None when there was none.
+    :ivar previous_exit: how the run before ended, in one word, when that was not in order.
     """
 
     state: str
@@ -62,6 +64,7 @@ class Facts:
     arrived_ago: float | None = None
     plugins: tuple[PluginFacts, ...] = ()
     protocols: tuple[ProtocolFacts, ...] = ()
+    previous_exit: str = ""
 
     @property
     def in_flight(self) -> int:
@@ -101,6 +104,7 @@ class Collector:
             arrived_ago=None if arrived is None else now - arrived,
             plugins=tuple(sorted(self._plugins(now, protocols), key=lambda plugin: plugin.name)),
             protocols=protocols,
+            previous_exit=self._previous_exit(),
         )
 
     def start(self) -> None:
@@ -109,6 +113,13 @@ class Collector:
         for provider in self._host.collect(IHealth):
             if hasattr(provider, "stuck_after"):
                 provider.stuck_after = self._stuck_after
+
+    def _previous_exit(self) -> str:
+        for tell in self._host.collect(PreviousExit):
+            previous = tell()
+            if previous is not None and previous.unclean:
+                return str(previous.label)
+        return ""
 
     def _plugins(self, now: float, protocols: tuple[ProtocolFacts, ...]) -> Iterable[PluginFacts]:
         stalled = self._stalled(now) if self._strict else None

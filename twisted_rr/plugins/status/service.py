@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -203,6 +204,16 @@ class StatusService(Service):
     def healthy(self) -> bool:
         """Whether /health is 200 now; for the watchdog."""
         return verdicts.health(self._collector.collect(), (), self._settings).code == 200
+
+    def probe(self, target: str) -> tuple[int, list[Any]]:
+        """What a GET of *target* would be answered now: code and list; for the operator's own probes."""
+        question = answers.read("GET", target.encode("latin-1"), ())
+        given = answers.answer(question, self._collector.collect(), self._settings)
+        try:
+            told = msgspec.json.decode(given.body)
+        except msgspec.DecodeError:  # RoadRunner's text, by option
+            told = [given.body.decode().strip()]
+        return given.status, told
 
     def privilegedStartService(self) -> None:
         """Bind; raises `ListenError`."""

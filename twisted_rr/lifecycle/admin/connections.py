@@ -1,0 +1,170 @@
+"""The connections of the admin socket: who is at the other end, and HTTP in both directions."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.internet.protocol import Protocol
+
+from twisted_rr.http1.response import render
+from twisted_rr.http1.session import Session
+from twisted_rr.http1.settings import SessionSettings
+from twisted_rr.lifecycle.admin.verbs import Verbs
+from twisted_rr.lifecycle.admin.waits import Wait, Waits
+from twisted_rr.log import logger
+
+#: More are closed at once: preStop hooks and probes are few.
+MOST = 128
+
+_CREDENTIALS = struct.Struct("3i")
+
+SETTINGS = SessionSettings(
+    header_timeout=5.0,
+    body_timeout=5.0,
+    write_timeout=5.0,
+    keep_alive_timeout=15.0,
+    linger=0.5,
+    max_header_bytes=16384,
+    max_request_size=65536,
+)
+
+
+def credentials_of(transport: Any) -> tuple[int, int]:
+    """Process and user at the other end of a unix socket, as the kernel noted them at the connect."""
+    packed = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(packed)
+    return pid, uid
+
+
+class _Exchange:
+    """One request: its content is dropped, its wait is forgotten when the client goes away."""
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self.wait: Wait | None = None
+
+    def body(self, data: bytes, more: bool) -> bool:
+        return True
+
+    def pause(self) -> None:
+        """An answer is one piece: nothing to hold."""
+
+    def resume(self) -> None:
+        """See `pause`."""
+
+    def sent(self) -> None:
+        """Nobody waits for it."""
+
+    def lost(self, reason: str) -> None:
+        if self.wait is not None:
+            self._waits.forget(self.wait)
+
+
+class AdminFront:
+    """Answers the sessions of all connections.
+
+    :ivar draining: answers say ``connection: close``.
+    :ivar sessions: the open ones, each with the words for who it is.
+    :ivar on_empty: called when the last one is gone.
+    """
+
+    def __init__(self, verbs: Verbs, waits: Waits, state: Callable[[], str]) -> None:
+        self.draining = False
+        self.sessions: dict[Session, str] = {}
+        self.on_empty: Callable[[], None] = lambda: None
+        self._verbs = verbs
+        self._waits = waits
+        self._state = state
+        self._log = logger("admin")
+        self._strangers: set[int] = set()
+
+    def begin(self, session: Session, request: Any) -> _Exchange:
+        """A request is complete up to its content, which no verb has a use for."""
+        exchange = _Exchange(self._waits)
+        who = self.sessions.get(session, "somebody")
+        exchange.wait = self._verbs.begin(
+            request.method, request.target, who, lambda status, told: self._answer(session, status, told)
+        )
+        return exchange
+
+    def _answer(self, session: Session, status: int, told: dict[str, Any]) -> None:
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            (b"x-rr-lifecycle", self._state().encode()),
+        ]
+        if status == 405:
+            headers.append((b"allow", ", ".join(told.get("allow", ())).encode()))
+        session.respond(render(status, headers), msgspec.json.encode(told) + b"\n", False)
+
+    def refused(self, session: Session, status: int, reason: str) -> None:
+        """The session refused a malformed request."""
+        self._log.debug("a malformed request: {status} {reason}", status=status, reason=reason)
+
+    def closed(self, session: Session) -> None:
+        """A connection is gone."""
+        self.sessions.pop(session, None)
+        if not self.sessions:
+            self.on_empty()
+
+    def admits(self, transport: Any) -> str:
+        """Who is there in words, empty for a stranger: only root and the server's own user are served."""
+        pid, uid = credentials_of(transport)
+        if uid in (0, os.geteuid()):
+            return f"process {pid} of user {uid}"
+        if uid not in self._strangers and len(self._strangers) < 64:
+            self._strangers.add(uid)
+            self._log.warn("user {uid} may not use the admin socket", uid=uid)
+        return ""
+
+
+class _Connection(Protocol):
+    """Bytes between a transport and its session."""
+
+    def __init__(self, front: AdminFront, clock: Callable[[], float]) -> None:
+        self._front = front
+        self._clock = clock
+        self._session: Session | None = None
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        who = self._front.admits(transport)
+        if not who:
+            transport.abortConnection()
+            return
+        self._session = Session(transport, self._front, SETTINGS, self._clock, "http", None, None)
+        self._front.sessions[self._session] = who
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._session is not None:
+            self._session.data_received(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection_lost()
+
+
+class AdminFactory:
+    """Makes connections, up to `MOST`."""
+
+    noisy = False
+
+    def __init__(self, front: AdminFront, clock: Callable[[], float]) -> None:
+        self._front = front
+        self._clock = clock
+
+    def buildProtocol(self, address: Any) -> _Connection | None:
+        """A connection was accepted."""
+        return _Connection(self._front, self._clock) if len(self._front.sessions) < MOST else None
+
+    def doStart(self) -> None:  # noqa: N802
+        """Nothing to prepare."""
+
+    def doStop(self) -> None:  # noqa: N802
+        """The service closes the connections."""
