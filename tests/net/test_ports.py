@@ -558,6 +558,55 @@ def test_who_else_holds_an_inherited_socket_keeps_its_queue(epoll):
     holder.close()
 
 
+def test_who_waits_in_an_inherited_queue_at_the_end_is_served_by_the_next(epoll):
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    holder.listen(16)
+    port, factory = adopt(os.dup(holder.fileno())), Greeter()
+    port.listen(factory, epoll)
+    with socket.create_connection(holder.getsockname(), timeout=5) as waiting:
+        assert port.finish() == 0
+        assert factory.made == []
+        following, next_factory = adopt(os.dup(holder.fileno())), Greeter()
+        following.listen(next_factory, epoll)
+        spin(epoll, lambda: next_factory.made)
+        assert waiting.recv(10) == b"hi"
+    end(epoll, following, next_factory)
+    holder.close()
+
+
+def test_a_queue_that_somebody_else_opened_keeps_its_length(epoll):
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    holder.listen(0)
+    port = adopt(os.dup(holder.fileno()))
+    port.listen(Greeter(), epoll, 100)
+    clients = [socket.socket() for _ in range(8)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(holder.getsockname())
+    connected = [client for client in clients if _connected(client)]
+    assert 0 < len(connected) < 8
+    for client in clients:
+        client.close()
+    port.close()
+    holder.close()
+
+
+def _connected(client):
+    try:
+        client.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_connection_is_not_adopted():
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(ListenError, match="not a connection"):
+        adopt(ours.fileno())
+
+
 def test_what_is_no_stream_socket_is_not_adopted():
     read_end, write_end = os.pipe()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:

@@ -177,8 +177,9 @@ def _json_request(request: HttpRequest) -> bytes:
 def _proto_request(request: HttpRequest) -> bytes:
     out: list[bytes] = []
     # Fields in the order of their numbers, those at their default left out, as protobuf has it.
-    for number, value in ((1, request.remote_addr), (2, request.protocol), (3, request.method)):
-        _put(out, number, _octets(value))
+    _put(out, 1, _octets(request.remote_addr))
+    _put(out, 2, _octets(request.protocol))
+    _put(out, 3, _octets(request.method))
     _put(out, 4, _octets(request.uri))
     for name, values in request.headers.items():
         out.append(_HEADER)
@@ -191,9 +192,9 @@ def _proto_request(request: HttpRequest) -> bytes:
         out.append(_PARSED)
     if request.uploads:
         _put(out, 9, request.uploads)
-    for name, value in request.attributes.items():
+    for name, attribute in request.attributes.items():
         out.append(_ATTRIBUTE)
-        out.append(entry(_key(name), [string(_octets(item)) for item in _listed(value)]))
+        out.append(entry(_key(name), [string(_octets(item)) for item in _listed(attribute)]))
     return b"".join(out)
 
 
