@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.application.service import IService
+from twisted.application.service import IService, Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,10 +30,12 @@ from twisted_rr.lifecycle.admin.settings import AdminSettings
 from twisted_rr.lifecycle.budget import Budget, plan
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.notify import Notifier
-from twisted_rr.lifecycle.phases import STATUS, WORKERS, Server
+from twisted_rr.lifecycle.phases import FRONT, STATUS, WORKERS, Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.lifecycle.watchdog import Watchdog, watchdog_interval
 from twisted_rr.log import logger
+from twisted_rr.net import ports
+from twisted_rr.net.inherited import Inherited
 from twisted_rr.net.turn import turn_of
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.on_init import OnInit
@@ -108,6 +110,11 @@ class Host:
         """See `IHost`."""
         return self._builder.pool(name, settings, mode)
 
+    def bind(self, address: str, key: str = "address") -> ports.BoundPort:
+        """See `IHost`."""
+        passed = self._builder.inherited.take(self._name, address, key, self._builder.plugins)
+        return ports.bind(address) if passed is None else passed
+
     def place(self, phase: str, service: IService) -> None:
         """See `IHost`. A front is offered to whoever collects `IFront`, such as the status answers."""
         self._builder.server.place(phase, service)
@@ -131,6 +138,18 @@ class Host:
         self._builder.server.fail(failure)
 
 
+class _Rest(Service):
+    """Placed last: closes the passed sockets that no listener took."""
+
+    name = "passed sockets"
+
+    def __init__(self, inherited: Inherited) -> None:
+        self._inherited = inherited
+
+    def privilegedStartService(self) -> None:
+        self._inherited.close_rest()
+
+
 class Builder:
     """One server being put together."""
 
@@ -144,8 +163,10 @@ class Builder:
         clock: IReactorTime | None,
         on_failure: Callable[[Failure], None] | None,
         stop: Callable[[str], object] | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self.config = config
+        self.inherited = Inherited() if inherited is None else inherited
         self.reactor = reactor
         self.plugins = plugins
         self.providers: dict[Any, list[Any]] = {}
@@ -170,6 +191,9 @@ class Builder:
             settings = self.config.settings(plugin.name)
             if settings is not None:
                 plugin.load().build(settings, Host(self, plugin.name))
+        if self.inherited:
+            # Bound in the order of the phases, so it sees what nobody took.
+            self.server.place(FRONT, _Rest(self.inherited))
         install_admin(self.config, self.server, Host(self, "admin"), self._environ, self._stop)
         self._watch(self._environ)
         return self.server
@@ -244,13 +268,14 @@ def make_server(
     clock: IReactorTime | None = None,
     on_failure: Callable[[Failure], None] | None = None,
     stop: Callable[[str], object] | None = None,
+    inherited: Inherited | None = None,
 ) -> Server:
     """The service tree for *config* on *reactor*; raises `ConfigError` and `PluginLoadError`.
 
     *clock* has monotonic seconds; without one a `MonotonicClock` over *reactor* is used unless its own
     seconds are monotonic already. *on_failure* is called when the server cannot go on; without it the
     server stops itself. *stop* stops the process, given a cause; without it the process is not ours, and there is
-    an admin socket only when ``admin.socket`` asks for one.
+    an admin socket only when ``admin.socket`` asks for one. *inherited* has the sockets that a service manager passed.
     """
     if clock is None and getattr(reactor, "seconds", None) is time.monotonic:
         clock = reactor
@@ -262,6 +287,7 @@ def make_server(
         clock=MonotonicClock(reactor) if clock is None else clock,
         on_failure=on_failure,
         stop=stop,
+        inherited=inherited,
     )
     server = builder.build()
     log = logger("config")

@@ -193,7 +193,9 @@ class IHurry(Interface):
 class IDrain(Interface):
     """The one lifecycle state and the one deadline."""
 
-    state = Attribute("booting, starting, running, drained, draining:announce, draining:finish, draining:force, stopping")
+    state = Attribute(
+        "booting, starting, running, drained, draining:announce, draining:finish, draining:force, stopping"
+    )
     draining = Attribute("True from the instant of the signal on")
 
     def begin(cause: str) -> None:
@@ -236,6 +238,13 @@ class IHost(Interface):
 
     def pool(name: str, settings: Any, mode: str) -> IWorkerPool:
         """A pool in phase WORKERS. *mode* becomes the workers' RR_MODE."""
+
+    def bind(address: str, key: str = "address") -> Any:
+        """The `twisted_rr.net.ports.BoundPort` for *address*, as *key* of the plugin's section says it.
+
+        One that a service manager passed to the process (docs/reload, "Socket activation"), else one bound
+        now; raises ListenError. To be called in ``privilegedStartService``.
+        """
 
     def place(phase: str, service: IService) -> None:
         """Put *service* into a phase: STATUS, METRICS, CONTROL, DRIVERS, WORKERS, FRONT."""

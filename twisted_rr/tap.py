@@ -23,6 +23,7 @@ from twisted_rr.lifecycle import termination
 from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
 from twisted_rr.lifecycle.settings import DrainSettings
+from twisted_rr.net.inherited import Inherited, claim
 
 
 class Options(usage.Options):
@@ -46,7 +47,11 @@ class Options(usage.Options):
     opt_o = opt_override
 
     def postOptions(self) -> None:
-        """Read the configuration, while there is a terminal to tell its problems to."""
+        """Read the configuration, while there is a terminal to tell its problems to.
+
+        And take over passed sockets, while this is the process that they are for: twistd forks later.
+        """
+        self["inherited"] = claim(os.environ)
         try:
             self["settings"] = read_config(self["config"], overrides=self["overrides"], dotenv=self["dotenv"])
         except (ConfigError, PluginLoadError) as error:
@@ -59,10 +64,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """The service tree for parsed *options*. Without *reactor*, the process is ours: signals and exit code too."""
     config: Config = options["settings"]
     if reactor is not None:
-        return make_server(config, reactor)
+        return make_server(config, reactor, inherited=options["inherited"])
     from twisted.internet import reactor as global_reactor
 
-    return _OfThisProcess(config, own(global_reactor), getattr(options, "parent", None) or {})
+    twistd = getattr(options, "parent", None) or {}
+    return _OfThisProcess(config, own(global_reactor), twistd, options["inherited"])
 
 
 def own(reactor: Any) -> Any:
@@ -104,7 +110,7 @@ def last_words(server: Server, mode: str) -> None:
 class _OfThisProcess(MultiService):
     """The root under twistd: a port in use is one line in the foreground, and twistd's own report in a daemon."""
 
-    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any]) -> None:
+    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any], inherited: Inherited) -> None:
         super().__init__()
         self._config = config
         self._reactor = reactor
@@ -112,7 +118,13 @@ class _OfThisProcess(MultiService):
         self._process = Process()
         try:
             process = self._process
-            server = make_server(config, reactor, on_failure=process.failed, stop=process.signals.stop)
+            server = make_server(
+                config,
+                reactor,
+                on_failure=process.failed,
+                stop=process.signals.stop,
+                inherited=inherited,
+            )
         except (ConfigError, PluginLoadError) as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None

@@ -80,7 +80,9 @@ def serve(
     """
     from twisted_rr.build import read_config
     from twisted_rr.discovery import discover
+    from twisted_rr.net.inherited import claim
 
+    inherited = claim(os.environ)
     source = _source(application, config, workdir, options)
     try:
         plugins = discover()
@@ -97,7 +99,8 @@ def serve(
 
     if reload_ and not available():
         _fail("--reload needs the package watchfiles: pip install twisted_rr[reload]")
-    Run(process or Process(), read, plugins, reload=Path.cwd() if reload_ else None).run(
+    watched = Path.cwd() if reload_ else None
+    Run(process or Process(), read, plugins, reload=watched, inherited=inherited).run(
         _installer(reactor_name)
     )
 

@@ -19,6 +19,7 @@ from twisted_rr.discovery import ServerPlugin
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
 from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
+from twisted_rr.net.inherited import Inherited
 from twisted_rr.tap import follow, own
 
 from .reload import Reload
@@ -34,11 +35,13 @@ class Run:
         plugins: Mapping[str, ServerPlugin],
         *,
         reload: Path | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self._process = process
         self._config = config
         self._plugins = plugins
         self._reload = reload
+        self._inherited = inherited
 
     def run(self, install: Callable[[], None]) -> None:
         """Serve until a signal; *install* installs the reactor. Ends the process through its exit code."""
@@ -54,6 +57,7 @@ class Run:
                 plugins=self._plugins,
                 on_failure=self._failed,
                 stop=self._process.signals.stop,
+                inherited=self._inherited,
             )
             follow(self._process, server, reactor, self._config)
             server.privilegedStartService()

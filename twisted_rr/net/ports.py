@@ -122,8 +122,19 @@ def adopt(fd: int) -> BoundPort:
     ):
         sock.detach()
         raise ListenError(name, "expected a TCP or unix stream socket")
+    if _is_connected(sock):
+        sock.detach()
+        raise ListenError(name, "expected a listening socket, not a connection (Accept=yes)")
     sock.set_inheritable(False)
     return BoundPort(sock, inherited=True)
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _bind_tcp(address: TCPAddress) -> BoundPort:
@@ -267,7 +278,9 @@ class BoundPort:
         if self._socket is None or self._factory is not None:
             raise ListenError(self.address, "closed" if self._socket is None else "already listening")
         try:
-            self._socket.listen(backlog)
+            # The queue of an inherited socket that listens already is as long as its owner wants it.
+            if not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                self._socket.listen(backlog)
         except OSError as error:
             raise ListenError(self.address, in_words(error)) from error
         RESERVE.hold()
@@ -279,12 +292,12 @@ class BoundPort:
     def finish(self) -> int:
         """Take every connection that waits in the queue, then close; returns how many were taken.
 
-        Closing alone resets those whose handshake the kernel has done. Synchronous.
+        Closing alone resets those whose handshake the kernel has done. The queue of an inherited socket is not
+        ours: it stays, with all who wait in it, for whoever holds the socket too. Synchronous.
         """
         taken = 0
-        if self._socket is not None and self._factory is not None:
-            if not self.inherited:
-                self._socket.listen(0)
+        if self._socket is not None and self._factory is not None and not self.inherited:
+            self._socket.listen(0)
             # Twice: between the first EAGAIN and here a handshake may have been completed.
             taken = self._accept(LAST_ACCEPTS) + self._accept(LAST_ACCEPTS)
         self.close()

@@ -16,7 +16,7 @@ from twisted_rr.errors import WorkerStartError
 from twisted_rr.pool.host import PoolHost
 from twisted_rr.pool.process import Ending, WorkerProcess
 from twisted_rr.pool.settings import OnInitSettings, ServerSettings
-from twisted_rr.pool.spec import LaunchSpec, expand, launch_spec, resolve_identity
+from twisted_rr.pool.spec import PRIVATE, LaunchSpec, expand, launch_spec, resolve_identity
 
 
 class OnInit:
@@ -110,4 +110,4 @@ class OnInit:
 def on_init_env(settings: OnInitSettings, environ: Mapping[str, str]) -> dict[str, str]:
     """Its own variables, then the server's: as in RoadRunner the server's win, and there is no RR_* one."""
     own = {name.upper(): expand(str(value), environ) for name, value in settings.env.items()}
-    return {**own, **environ}
+    return {**own, **{name: value for name, value in environ.items() if name not in PRIVATE}}

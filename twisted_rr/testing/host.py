@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from twisted_rr.interfaces import IDrain, IHost
+from twisted_rr.net import ports
 from twisted_rr.testing.pool import FakePool
 
 
@@ -128,6 +129,9 @@ class FakeHost:
     def pool(self, name: str, settings: Any, mode: str) -> FakePool:
         self.modes[name] = mode
         return self.pools.setdefault(name, FakePool(name, self.mux))
+
+    def bind(self, address: str, key: str = "address") -> ports.BoundPort:
+        return ports.bind(address)
 
     def place(self, phase: str, service: IService) -> None:
         self.placed.append((phase, service))

@@ -23,7 +23,8 @@ def build(settings: HttpSettings, host: IHost, environ: Mapping[str, str] = os.e
     """Give *host* the front and its pool, whose health the host collects."""
     pool = host.pool("http", settings.pool, "http")
     forwarding = Forwarding(trusted_subnets(settings, environ), settings.trusted_headers)
-    front = HttpFront(settings, pool, host, forwarding, upload_policy(settings, host.setting("server")))
+    uploads = upload_policy(settings, host.setting("server"))
+    front = HttpFront(settings, pool, host, forwarding, uploads, bind=host.bind)
     host.place("FRONT", front)
 
 

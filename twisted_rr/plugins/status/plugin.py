@@ -12,4 +12,4 @@ SETTINGS = StatusSettings
 
 def build(settings: StatusSettings, host: IHost) -> None:
     """Place the listener; it collects `IHealth` and `IInFlight` providers when it is asked."""
-    host.place("STATUS", StatusService(host, settings))
+    host.place("STATUS", StatusService(host, settings, bind=host.bind))
