@@ -1,0 +1,51 @@
+{{- define "twisted-rr.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "twisted-rr.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "twisted-rr.name" .) .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "twisted-rr.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "twisted-rr.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "twisted-rr.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "twisted-rr.labels" -}}
+{{ include "twisted-rr.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "twisted-rr.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "twisted-rr.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "twisted-rr.configMapName" -}}
+{{- default (include "twisted-rr.fullname" .) .Values.existingConfigMap }}
+{{- end }}
+
+{{- /* The port of an address such as 0.0.0.0:8080, [::]:8080 or :8080. */}}
+{{- define "twisted-rr.portOf" -}}
+{{- regexFind "[0-9]+$" . }}
+{{- end }}
+
+{{- /* What is left of the grace period for the server: a preStop's time is inside it. */}}
+{{- define "twisted-rr.serverGrace" -}}
+{{- $left := sub (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSleepSeconds) }}
+{{- if lt (int $left) 5 }}
+{{- fail (printf "preStopSleepSeconds %d leaves %d s of terminationGracePeriodSeconds %d: the server needs at least 5 s to stop" (int .Values.preStopSleepSeconds) (int $left) (int .Values.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- $left }}
+{{- end }}
