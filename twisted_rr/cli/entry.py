@@ -7,6 +7,11 @@ import sys
 
 def main() -> None:
     """``twisted-rr``."""
+    if sys.argv[1:2] and sys.argv[1] in ("drain", "undrain", "stop", "status"):
+        # Probes and hooks, which are run often: without click and all that `main` needs.
+        from .control import main as control
+
+        sys.exit(control())
     process = None
     if sys.argv[1:2] == ["serve"]:
         # As PID 1, a signal that comes before there is a handler is dropped by the kernel.

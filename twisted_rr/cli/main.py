@@ -17,6 +17,7 @@ from twisted_rr.config.schema import export
 from twisted_rr.errors import RRError
 
 from .application import ServeOptions, config_for, find_application, in_container
+from .verbs import add_verbs
 
 if TYPE_CHECKING:
     from twisted_rr.discovery import ServerPlugin
@@ -243,3 +244,6 @@ def config_schema() -> None:
     from twisted_rr.discovery import discover
 
     click.echo(json.dumps(export(registry(discover())), indent=2))
+
+
+add_verbs(cli)
