@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from rig import BIN, ROOT, RunningServer, free_port
+from rig import APPS, BIN, ROOT, RunningServer, alive, children, free_port, until
 
 EXAMPLES = ROOT / "examples"
 
@@ -120,7 +121,8 @@ def test_php_worker_with_form_and_file(example):
     assert b"file file: x.txt, 7 bytes" in server.request("POST", "/f", form, headers)[2]
 
 
-def test_embedding(tmp_path):
+def test_embedding_kills_drains_and_starts_again(tmp_path):
+    """The example, as a whole: a worker is killed, the service drained, started again, and no zombie is left."""
     port = free_port()
     program = subprocess.Popen(
         [sys.executable, str(EXAMPLES / "embedding" / "main.py")],
@@ -128,18 +130,81 @@ def test_embedding(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     )
-    try:
-        assert program.stdout.readline() == "serving\n"
+
+    def worker_of_answer() -> int:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         connection.request("GET", "/")
-        assert b"served inside another Twisted program" in connection.getresponse().read()
+        body = connection.getresponse().read()
         connection.close()
+        assert b"served inside another Twisted program" in body
+        return int(body.split()[-1])
+
+    try:
+        assert program.stdout.readline() == "serving\n"
+        killed = worker_of_answer()
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: killed not in children(program.pid) and len(children(program.pid)) == 2, 5)
+        assert worker_of_answer() != killed
+        before = children(program.pid)
+        program.send_signal(signal.SIGHUP)
+        assert program.stdout.readline() == "drained\n"
+        assert not set(before) & set(children(program.pid)), "drained, and still children"
+        assert program.stdout.readline() == "serving\n"
+        assert worker_of_answer() not in before
+        assert all(alive(pid) for pid in children(program.pid)), "a zombie"
         program.send_signal(signal.SIGTERM)
-        program.wait(10)
+        assert program.stdout.readline() == "ended\n"
+        assert program.wait(10) == 0
     finally:
         program.kill()
         program.wait()
         program.stdout.close()
+
+
+EMBEDDED = """
+    import sys
+    from twisted.application.reactors import installReactor
+    installReactor(sys.argv[1])
+    from twisted.internet import reactor
+    from twisted.web.client import Agent, readBody
+    from twisted_rr.build import embed
+
+    server = embed(
+        {
+            "version": "3",
+            "server": {"command": [sys.executable, "-m", "twisted_rr.worker", "asgi_app:app"]},
+            "http": {"address": "127.0.0.1:" + sys.argv[2], "pool": {"num_workers": 2}},
+        },
+        reactor,
+    )
+
+    async def tour():
+        server.privilegedStartService()
+        server.startService()
+        await server.ready()
+        answer = await Agent(reactor).request(b"GET", b"http://127.0.0.1:" + sys.argv[2].encode() + b"/hello")
+        print((await readBody(answer)).decode(), flush=True)
+        await server.stopService()
+        print("stopped", flush=True)
+
+    from twisted.internet.defer import ensureDeferred
+    reactor.callWhenRunning(lambda: ensureDeferred(tour()).addErrback(print).addCallback(lambda _: reactor.stop()))
+    reactor.run(installSignalHandlers=False)
+"""
+
+
+@pytest.mark.parametrize("reactor", ["epoll", "select", "poll", "asyncio", "rr"])
+def test_any_reactor_can_host_it(tmp_path, reactor):
+    (tmp_path / "program.py").write_text(textwrap.dedent(EMBEDDED))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py"), reactor, str(free_port())],
+        env={**os.environ, "PYTHONPATH": str(APPS)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "hello\nstopped\n", done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 def test_the_readme_s_first_screen_is_what_ci_runs():

@@ -1,0 +1,110 @@
+"""The commands that start nothing: what they print and how they exit."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import twisted_rr
+from twisted_rr.cli.main import cli
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words: str):
+        return CliRunner().invoke(cli, list(words))
+
+    return invoke
+
+
+GOOD = 'version: "3"\nserver: {command: "php worker.php"}\nhttp: {address: "127.0.0.1:8080"}\n'
+
+
+def test_version(run):
+    assert run("--version").output == f"twisted-rr {twisted_rr.__version__}\n"
+
+
+def test_check_of_a_good_file(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(GOOD)
+    result = run("config", "check")
+    assert result.exit_code == 0 and "valid" in result.output
+
+
+def test_check_prints_all_problems_at_once(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(
+        GOOD.replace("address", "adress") + "http2: {}\nstatus: {address: 1.5, check_timeout: soon}\n"
+    )
+    result = run("config", "check")
+    assert result.exit_code == 1
+    for wrong in ("adress", "http2", "status.address", "check_timeout", ".rr.yaml:3:"):
+        assert wrong in result.output
+
+
+def test_check_as_json(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(GOOD.replace("address", "adress"))
+    result = run("config", "check", "--json")
+    report = json.loads(result.output)
+    assert result.exit_code == 1
+    assert ("http.adress", 3) in [(error["path"], error["line"]) for error in report["errors"]]
+
+
+def test_show_applies_overrides_and_masks_secrets(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(GOOD + "env: {API_TOKEN: geheim}\n")
+    output = run("config", "show", "-o", "http.pool.num_workers=7").output
+    assert "num_workers: 7" in output and "geheim" not in output
+
+
+def test_the_schema_knows_every_section(run):
+    schema = json.loads(run("config", "schema").output)
+    assert {"http", "server", "status", "logs", "endure", "drain"} <= set(schema["properties"])
+
+
+def test_init_writes_a_file_that_checks(run, tmp_path):
+    (tmp_path / "app.py").write_text("app = 1\n")
+    result = run("init")
+    assert result.exit_code == 0 and "app:app" in result.output
+    assert "#" in (tmp_path / ".rr.yaml").read_text()
+    assert run("config", "check").exit_code == 0
+
+
+def test_init_overwrites_only_when_told(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text("mine")
+    assert run("init", "app:app").exit_code == 1
+    assert (tmp_path / ".rr.yaml").read_text() == "mine"
+    assert run("init", "app:app", "--force").exit_code == 0
+
+
+def test_init_without_an_application_says_what_to_say(run):
+    result = run("init")
+    assert result.exit_code == 1 and "MODULE:ATTRIBUTE" in result.output
+
+
+def test_print_config_reads_back_the_same(run, tmp_path):
+    output = run("serve", "app:app", "--port", "5000", "--workers", "3", "--print-config").output
+    (tmp_path / "printed.yaml").write_text(output)
+    assert run("config", "check", "printed.yaml").exit_code == 0
+    assert ":5000" in output and "num_workers: 3" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("serve",), "say what to serve"),
+        (("serve", "app"), "app:app"),
+        (("serve", "app:app", "-c", "x.yaml"), "not both"),
+        (("serve", "-c", "x.yaml", "--port", "1"), "--port"),
+        (("serve", "-c", "no/such/x.yaml"), "no/such"),
+        (("serve", "app:app", "--port", "70000"), "70000"),
+    ],
+)
+def test_wrong_use_is_explained(run, words, said):
+    result = run(*words)
+    assert result.exit_code != 0 and said in result.output
+
+
+def test_a_missing_file_is_one_line(run):
+    result = run("serve", "-c", "absent.yaml")
+    assert result.exit_code == 1
+    assert "absent.yaml" in result.output and "Traceback" not in result.output
