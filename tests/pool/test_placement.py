@@ -69,7 +69,8 @@ def test_above_max_queue_size_a_call_is_refused_after_open_returned():
     assert not to.events
     world.turn()
     assert isinstance(to.error, QueueFull)
-    assert world.pool.health.ready() == "the queue is full"
+    assert world.pool.health.saturated() == "the queue is full"
+    assert world.pool.health.ready() is None
 
 
 def test_a_call_that_waits_longer_than_allocate_timeout_is_refused():

@@ -23,7 +23,7 @@ class InFlight:
     :ivar finished: how many ended with a complete answer, since the start.
     :ivar cut: how many were cut by the server, since the start.
     :ivar lost: how many were given up by their client, since the start.
-    :ivar refused: how many new ones were turned away because of the drain (`refuse`).
+    :ivar refused: how many were turned away because of the drain (`end_refused`, `refuse`).
     """
 
     __slots__ = ("__provides__", "_idle", "_items", "_seconds", "cut", "finished", "lost", "name", "refused")
@@ -67,8 +67,16 @@ class InFlight:
             if not self._items and self._idle:
                 self._fire()
 
+    def end_refused(self, item: Any) -> None:
+        """*item* was turned away because of the drain: it came too late, or no worker was left for it."""
+        if item in self._items:
+            del self._items[item]
+            self.refused += 1
+            if not self._items and self._idle:
+                self._fire()
+
     def refuse(self) -> None:
-        """A new exchange was turned away because of the drain (503 and ``Retry-After``)."""
+        """The same for one that was never begun."""
         self.refused += 1
 
     def count(self) -> int:

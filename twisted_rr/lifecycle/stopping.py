@@ -48,6 +48,7 @@ class WayOut:
         self._limit = 0.0
         self._before = Tally.of(self._in_flights())
         self._killed_before = self._killed()
+        self._stranded_before = self._of_pools("stranded")
         self._blockers: tuple[Blocker, ...] = ()
         self._closed: float | None = None
         self._halfway_told = False
@@ -64,7 +65,10 @@ class WayOut:
 
     def _killed(self) -> int:
         """Workers that needed SIGKILL so far."""
-        return sum(int(getattr(pool, "killed", 0)) for pool in self._server.phase("WORKERS"))
+        return self._of_pools("killed")
+
+    def _of_pools(self, name: str) -> int:
+        return sum(int(getattr(pool, name, 0)) for pool in self._server.phase("WORKERS"))
 
     async def walk(self) -> Report:
         """Stop everything; what happened."""
@@ -287,6 +291,8 @@ class WayOut:
         drain = self._drain
         counts = Tally.of(self._in_flights()).since(self._before)
         killed = self._killed() - self._killed_before
+        # Calls that no worker could be had for: as bad an end as a worker that had to be killed.
+        stranded = self._of_pools("stranded") - self._stranded_before
         assert drain.begun is not None
         arrived = drain.last_arrival
         last = arrived - drain.begun if arrived is not None and arrived >= drain.begun else None
@@ -295,7 +301,10 @@ class WayOut:
         report = Report(
             cause=drain.cause,
             outcome=outcome_of(
-                failed=self._server.failure is not None, forced=drain.hurried, cut=counts.cut, killed=killed
+                failed=self._server.failure is not None,
+                forced=drain.hurried,
+                cut=counts.cut,
+                killed=killed + stranded,
             ),
             duration=drain.age(),
             finished=counts.finished,

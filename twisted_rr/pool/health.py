@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from twisted_rr.interfaces import IHealth
-from twisted_rr.pool.usage import state_of
+from twisted_rr.pool.usage import cpu_ticks, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,8 +69,7 @@ class PoolHealth:
         pool = self._pool
         crew = pool.crew
         now = pool.now()
-        since = crew.impossible_since
-        if since is not None and not crew.counts()[0] and now - since >= self.stuck_after:
+        if pool.hopeless():
             return f"no worker can be started: {crew.last_error.reason if crew.last_error else 'unknown'}"
         holding = [worker for worker in crew.workers if worker.end is not None and worker.end.load]
         self._halted.look(holding, now)
@@ -92,6 +91,16 @@ class PoolHealth:
             return "the pool is stopped"
         if not crew.counts()[0] and not pool.settings.debug:
             return "no worker is alive"
-        if pool.full():
-            return "the queue is full"
         return None
+
+    def saturated(self) -> str | None:
+        """Why the next call would have to wait, or would be refused; None when it would run at once."""
+        if self._pool.full():
+            return "the queue is full"
+        return "all workers are busy" if self._pool.busy() else None
+
+    def activity(self) -> int:
+        """A number that changes with every byte, heartbeat and tick of CPU time of the workers; reads /proc."""
+        return sum(
+            worker.received + worker.jobs + cpu_ticks(worker.pid) for worker in self._pool.crew.workers
+        )

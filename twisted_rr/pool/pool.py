@@ -50,6 +50,7 @@ class WorkerPool(Service):
     stops every worker by the schedule of `PoolHost.stop` and fires when all are reaped; what is then still
     open ends with WorkerDied. `finish` waits for open and waiting calls before that.
 
+    :ivar stranded: calls of a drain that no worker could be started for, since the start (exit code 5 too).
     :ivar killed: workers that were told to stop and needed SIGKILL, since the start (exit code 5).
     """
 
@@ -69,6 +70,7 @@ class WorkerPool(Service):
         self.name = name
         self.mux = False
         self.killed = 0
+        self.stranded = 0
         self.settings = settings
         self.health = PoolHealth(self)
         self._host = host
@@ -167,6 +169,11 @@ class WorkerPool(Service):
         if self.full():
             self._fail_later(call, QueueFull(self.settings.max_queue_size))
             return
+        if self.crew.impossible_since is not None and self.hopeless():
+            call.end = self._lobby
+            self._host.reactor.callLater(0, self._strand, call)
+            self.crew.maintain()
+            return
         self._waiting.put(call)
         # Its wakers: a worker that gets free (call_freed, worker_room), one that gets ready, and the timer.
         self._allocator.shortage()
@@ -261,6 +268,8 @@ class WorkerPool(Service):
             self.mux = worker.mux
         self._takers.append(worker)
         self.crew.ready(worker)
+        if self.crew.draining and not self.crew.stopping:
+            self._tell_draining(worker)
         self._serve()
         if self.settings.debug and not worker.jobs:
             worker.replaced = True
@@ -282,9 +291,28 @@ class WorkerPool(Service):
         self.crew.gone(worker)
         if self.crew.draining and worker.error is not None and not self.crew.counts()[0]:
             # In a drain nothing is gained by another try: those who wait are told at once.
-            for call in self._waiting.take_all():
-                self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
+            self._give_up()
         self._check_finished()
+
+    def look(self) -> None:
+        """Once a second: nobody waits for a worker that cannot be started (drain.md F3)."""
+        if self._waiting.size and self.hopeless():
+            self._give_up()
+            self._check_finished()
+
+    def hopeless(self) -> bool:
+        """No worker lives and none could be started for ``stuck_after``; in a drain that is known at once."""
+        patience = 0.0 if self.crew.draining else self.health.stuck_after
+        since = self.crew.impossible_since
+        return since is not None and not self.crew.counts()[0] and self.now() - since >= patience
+
+    def _give_up(self) -> None:
+        for call in self._waiting.take_all():
+            self._strand(call)
+
+    def _strand(self, call: Call) -> None:
+        self.stranded += self.crew.draining
+        self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
 
     def worker_room(self, worker: Worker) -> None:
         self._serve()
@@ -353,6 +381,10 @@ class WorkerPool(Service):
     def now(self) -> float:
         """Monotonic seconds."""
         return float(self._seconds())
+
+    def busy(self) -> bool:
+        """There are workers, and none of them takes one more call."""
+        return bool(self._takers) and self._free() is None
 
     def full(self) -> bool:
         """The next call that has to wait would be refused."""
@@ -462,12 +494,19 @@ class WorkerPool(Service):
     def _drain_changed(self, state: str) -> None:
         if not state.startswith("draining") or not self.mux:
             return
-        message = draining_message(int(self._host.drain.remaining() * 1000))
-        self.crew.each_ready(lambda worker: self._tell_draining(worker, message))
+        self.crew.each_ready(self._tell_draining)
 
-    def _tell_draining(self, worker: Worker, message: dict[str, Any]) -> None:
-        if "draining" in worker.end.settings.caps:
-            worker.end.control(message)
+    def _tell_draining(self, worker: Worker) -> None:
+        """How long work may still go on, and endless streams: so that applications can end by themselves."""
+        if not self.mux or "draining" not in worker.end.settings.caps:
+            return
+        drain = self._host.drain
+        left = drain.remaining()
+        budget = getattr(drain, "budget", None)
+        grace = getattr(budget, "stream_grace", None)
+        if grace is not None:
+            grace = int(max(0.0, min(left, grace - drain.age())) * 1000)
+        worker.end.control(draining_message(int(left * 1000), grace))
 
     # ------------------------------------------------------------------ for operators
 

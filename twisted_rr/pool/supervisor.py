@@ -55,6 +55,7 @@ class Supervisor:
             worker.tick(now)
             if worker.end is not None and worker.end.load:
                 self._check_calls(worker, now)
+        self._pool.look()
         if self._supervised and now >= self._next_look:
             self._next_look = now + self._limits.watch_tick
             self._look(now)

@@ -93,9 +93,13 @@ def parse_control(payload: bytes) -> dict[str, Any]:
 STOP_COMMAND: Final = encode_control({"stop": True})
 
 
-def draining(deadline_ms: int) -> dict[str, Any]:
-    """The server drains: finish within *deadline_ms* milliseconds (cap ``draining``)."""
-    return {"draining": {"deadline_ms": deadline_ms}}
+def draining(deadline_ms: int, stream_grace_ms: int | None = None) -> dict[str, Any]:
+    """The server drains: finish within *deadline_ms* milliseconds, endless streams within *stream_grace_ms*
+    (cap ``draining``). Sent again when the deadline moves."""
+    times = {"deadline_ms": deadline_ms}
+    if stream_grace_ms is not None:
+        times["stream_grace_ms"] = stream_grace_ms
+    return {"draining": times}
 
 
 def encode_pid_request(pid: int, offer: MuxOffer | None = None) -> bytes:

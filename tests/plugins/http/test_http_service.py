@@ -278,7 +278,7 @@ def test_in_the_announce_answers_say_close_and_the_connection_ends_with_a_fin() 
 
 def test_an_admins_drain_can_be_taken_back() -> None:
     world = World().start()
-    world.host.drain.enter("draining:announce")
+    world.front.announce()
     assert world.front.draining
     world.host.drain.undrain()
     assert not world.front.draining

@@ -65,8 +65,12 @@ class HttpFactory(Factory):
         return self._make(self._front)
 
 
-def session_settings(settings: HttpSettings) -> SessionSettings:
-    """The session's numbers out of the section."""
+#: For a peer Envoy, which then ejects this host without waiting for its health checks (drain.md 5.5).
+IMMEDIATE_FAIL = b"x-envoy-immediate-health-check-fail: true\r\n"
+
+
+def session_settings(settings: HttpSettings, drain: Any = None) -> SessionSettings:
+    """The session's numbers out of the section; *drain* is the section of that name, if it is there."""
     return SessionSettings(
         header_timeout=settings.timeouts.header,
         body_timeout=settings.timeouts.body,
@@ -76,6 +80,7 @@ def session_settings(settings: HttpSettings) -> SessionSettings:
         max_fields=settings.max_headers,
         max_request_size=settings.max_body,
         half_close=settings.half_close,
+        farewell=IMMEDIATE_FAIL if getattr(drain, "envoy_immediate_fail", False) else b"",
     )
 
 

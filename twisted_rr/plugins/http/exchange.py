@@ -40,11 +40,12 @@ class Exchange:
     :ivar status: of the answer, 0 while there is none.
     :ivar size: bytes of content answered.
     :ivar cut: the server broke it off.
+    :ivar refused: it was turned away because the server stops.
     """
 
     __slots__ = (
         "_call", "_collecting", "_front", "_sending", "_session", "_state", "_trailers",
-        "cut", "head", "request", "since", "size", "status",
+        "cut", "head", "refused", "request", "since", "size", "status",
     )  # fmt: skip
 
     def __init__(self, front: HttpFront, session: Any, request: Request) -> None:
@@ -61,6 +62,7 @@ class Exchange:
         self.status = 0
         self.size = 0
         self.cut = False
+        self.refused = False
 
     def describe(self) -> str:
         """One short word for logs."""
@@ -322,6 +324,11 @@ class Exchange:
             self._answer(500, "")
         else:
             self._break_off()
+
+    def turn_away(self) -> None:
+        """It came too late (``drain.late_reject_after``): elsewhere it will be served."""
+        self.refused = True
+        self._answer(503, STOPPING, answers.RETRY_AFTER)
 
     def hurry(self) -> None:
         """The deadline has come: 503 where nothing was sent, else the connection is cut."""

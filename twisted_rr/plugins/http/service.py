@@ -45,6 +45,9 @@ PARTING = 0.5
 LAST_PARTING = 0.05
 """The same when the stop is forced."""
 
+UNUSED = 1.0
+"""A connection that has not said a byte for so long is a spare one, or a scan: closed once the listeners are."""
+
 LAST_SECONDS = 2.0
 """Idle connections are closed this long before the deadline at the latest (drain.md F14)."""
 
@@ -88,7 +91,7 @@ class HttpFront(Service):
         self.sessions: dict[Any, Any] = {}
         self._clock = host.clock
         self._drain = host.drain
-        self._limits = session_settings(settings)
+        self._limits = session_settings(settings, host.setting("drain"))
         self._access = AccessLog(host.log("access")) if settings.access_logs else None
         self._factory = HttpFactory(self, settings.half_close)
         self._listener = Listener(settings.address, self._factory, host.reactor, host.drain, bind=bind)
@@ -99,6 +102,7 @@ class HttpFront(Service):
         self._sweeper: LoopingCall | None = None
         self._unwatch: Callable[[], None] | None = None
         self._finished_at: float | None = None
+        self._late_at = float("inf")
         self._last_opened = float("-inf")
         self._hurried = False
         self._wake: Deferred[None] | None = None
@@ -125,6 +129,7 @@ class HttpFront(Service):
         self.draining = False
         self._hurried = False
         self._finished_at = None
+        self._late_at = float("inf")
         self._failure = None
         self._listener.startService()
         self._unwatch = self._drain.watch(self._changed)
@@ -176,7 +181,11 @@ class HttpFront(Service):
         exchange = Exchange(self, session, request)
         self.in_flight.begin(exchange)
         try:
-            exchange.start()
+            if exchange.since >= self._late_at:
+                self.draining = True  # whatever drain.goaway_start says: nothing is served any more
+                exchange.turn_away()
+            else:
+                exchange.start()
         except Exception:
             # A fault of ours. The session does not know the exchange yet: nobody else would ever end it.
             self.log.failure("{request} could not be started", request=exchange.describe())
@@ -195,6 +204,12 @@ class HttpFront(Service):
         if not self.sessions:
             self._rouse()
 
+    def activity(self) -> int:
+        """A number that changes with every byte of the answers in flight, for ``status.liveness: strict``."""
+        return sum(exchange.size for exchange in self.in_flight.items()) - sum(
+            transport.buffered() for transport in self.sessions.values()
+        )
+
     def trusts(self, peer: tuple[str, int] | None) -> bool:
         """Whether the peer may speak for its clients; remembered, because asking costs microseconds."""
         if peer is None:
@@ -212,6 +227,8 @@ class HttpFront(Service):
         """An exchange has ended: completely when *lost* is empty."""
         if exchange.cut:
             self.in_flight.end_cut(exchange)
+        elif exchange.refused:
+            self.in_flight.end_refused(exchange)
         elif lost:
             self.in_flight.end_lost(exchange)
         else:
@@ -232,8 +249,8 @@ class HttpFront(Service):
 
     def failed(self, exchange: Exchange, error: Exception) -> None:
         """A call got no answer: a line for each, but one a second where it is the load."""
-        if isinstance(error, Draining):
-            self.in_flight.refuse()
+        if isinstance(error, Draining) or (isinstance(error, NoFreeWorker) and self._drain.draining):
+            exchange.refused = True
         if isinstance(error, _OVERLOAD):
             reason = type(error).__name__
             self._overload[reason] = self._overload.get(reason, 0) + 1
@@ -256,11 +273,18 @@ class HttpFront(Service):
                 # The others still need their time-outs.
                 self.log.failure("a connection failed at its time-outs and is closed")
                 transport.abortConnection()
-        if self._finished_at is not None and self._drain.remaining() <= LAST_SECONDS:
-            self._close_idle()
+        if self._finished_at is not None:
+            self._see_off(now)
         overload, self._overload = self._overload, {}
         for reason, count in overload.items():
             self.log.warn("{count} requests were turned away: {reason}", count=count, reason=reason)
+
+    def _see_off(self, now: float) -> None:
+        """The listeners are closed: who never spoke goes now, who is idle near the deadline (drain.md F14, F18)."""
+        if self._drain.remaining() <= LAST_SECONDS:
+            self._close_idle()
+        for session in list(self.sessions):
+            session.close_unused(now, UNUSED)
 
     def _close_idle(self, half_received: bool = False) -> bool:
         """Close who has no exchange; whether all are closing now."""
@@ -270,8 +294,9 @@ class HttpFront(Service):
     # -------------------------------------------------------------------------------- stop
 
     def _changed(self, state: str) -> None:
-        """The lifecycle moved; an admin's drain can be taken back, hence both ways."""
-        self.draining = bool(getattr(self._drain, "leaving", self._drain.draining))
+        """The lifecycle moved: an admin's drain can be taken back, and then clients may stay."""
+        if not getattr(self._drain, "leaving", self._drain.draining):
+            self.draining = False
 
     def announce(self) -> None:
         """Tell clients to go elsewhere; go on accepting."""
@@ -279,9 +304,11 @@ class HttpFront(Service):
 
     def finish(self) -> None:
         """Take what waits in the accept queue and close; connections go on."""
-        self.draining = True
         if self._finished_at is None:
             self._finished_at = self.seconds()
+            late = getattr(getattr(self._drain, "budget", None), "late_reject", None)
+            if late is not None:
+                self._late_at = self._finished_at + late
             self._not_ready(Failure(Draining()))
             self._listener.finish()
             if getattr(self._drain, "brisk", False):
@@ -290,6 +317,7 @@ class HttpFront(Service):
     def hurry(self) -> None:
         """Cut what is in flight, and do not wait for anybody."""
         self._hurried = True
+        self.draining = True
         for exchange in self.in_flight.items():
             exchange.hurry()
         self._close_idle(True)
@@ -299,6 +327,7 @@ class HttpFront(Service):
         """Stop in order; `hurry` shortens it."""
         if self.running:
             super().stopService()
+        self.draining = True
         self.finish()
         return Deferred.fromCoroutine(self._stop())
 
