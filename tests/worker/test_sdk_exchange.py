@@ -324,3 +324,61 @@ def test_a_failure_ends_the_call_and_wakes_receivers() -> None:
         assert (await waiting)["type"] == "http.disconnect"
 
     assert run(test).sent == [("error", "ValueError: boom")]
+
+
+# -------------------------------------------------------------------------------------- the end of streams
+
+EVENTS = {**START, "headers": [(b"content-type", b"text/event-stream; charset=utf-8")]}
+
+
+def test_an_endless_stream_that_is_asked_to_end_ends_properly_when_its_application_returns() -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        await exchange.receive()
+        await exchange.send(EVENTS)
+        await exchange.send(body(b"1", True))
+        waiting = asyncio.ensure_future(exchange.receive())
+        await turns()
+        exchange.ask_to_end()
+        assert await waiting == {"type": "http.disconnect"}
+        await exchange.send(body(b"last", True))
+        assert exchange.returned() is None
+
+    assert [(data, more) for _, data, more in run(test).sent] == [(b"1", True), (b"last", True), (b"", False)]
+
+
+def test_an_application_may_end_it_by_itself_as_well() -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        await exchange.send(EVENTS)
+        await exchange.send(body(b"1", True))
+        exchange.ask_to_end()
+        await exchange.send(body(b"bye"))
+        assert exchange.returned() is None
+
+    assert [(data, more) for _, data, more in run(test).sent] == [(b"1", True), (b"bye", False)]
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_neither_a_download_nor_an_answer_to_come_is_asked_to_end(pieces: int) -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        await exchange.receive()
+        await exchange.send(START if pieces else EVENTS)
+        for _ in range(pieces):
+            await exchange.send(body(b"1", True))
+        exchange.ask_to_end()
+        assert not exchange.asked
+        waiting = asyncio.ensure_future(exchange.receive())
+        await turns()
+        assert not waiting.done()
+        waiting.cancel()
+
+    run(test)
+
+
+def test_an_application_that_fails_when_asked_to_end_fails() -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        await exchange.send(EVENTS)
+        await exchange.send(body(b"1", True))
+        exchange.ask_to_end()
+        exchange.failed(RuntimeError("at the end"))
+
+    assert run(test).sent[-1] == ("error", "RuntimeError: at the end")

@@ -22,6 +22,7 @@ class RecordingChannel:
         self.errors: list[str] = []
         self.stopped = 0
         self.patience = patience
+        self.ending = False
 
     @property
     def gone(self) -> bool:
@@ -311,3 +312,36 @@ def test_the_input_takes_no_more_than_it_needs() -> None:
 
 def test_a_whole_body_is_in_memory_already() -> None:
     assert isinstance(input_stream(b"abc", None), io.BytesIO)
+
+
+def test_an_endless_stream_is_closed_and_ended_properly_when_the_server_stops() -> None:
+    channel = RecordingChannel()
+    closed = []
+
+    def events() -> Iterator[bytes]:
+        try:
+            yield b"1"
+            channel.ending = True
+            while True:
+                yield b"2"
+        finally:
+            closed.append(True)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/event-stream; charset=utf-8")])
+        return events()
+
+    serve(application, channel)
+    assert [(data, more) for _, data, more in channel.sent] == [(b"1", True), (b"2", True), (b"", False)]
+    assert closed == [True]
+
+
+def test_a_download_is_not_ended_early_because_it_would_look_complete() -> None:
+    channel = RecordingChannel()
+    channel.ending = True
+    assert [data for _, data, _ in serve(respond(iter([b"1", b"2", b"3"])), channel).sent] == [
+        b"1",
+        b"2",
+        b"3",
+        b"",
+    ]

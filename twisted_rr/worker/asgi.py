@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from twisted_rr.worker.loop_server import LoopServer
 from twisted_rr.worker.report import say, tell_failure
 from twisted_rr.worker.requests import codec_of, read_single, single_head
 from twisted_rr.worker.scope import http_scope
+
+END_STREAMS: Final = 0.5
+"""Seconds between two looks for endless streams, once their time is up."""
 
 LOST_GRACE: Final = 5.0
 """Seconds the application's shutdown may take when the server is no more."""
@@ -37,10 +41,32 @@ class AsgiServer(LoopServer):
         self._application = application
         self._lifespan = lifespan
         self._codecs: dict[int, Codec] = {}
+        self._look: asyncio.TimerHandle | None = None
 
-    def draining(self) -> None:
-        """The application finds it in its state (`lifespan.DRAINING`)."""
-        self._lifespan.draining.set()
+    def draining(self, times: Any) -> None:
+        """The application finds it in its state (`lifespan.DRAINING`); endless streams are asked to end in time."""
+        event = self._lifespan.draining
+        event.told(times)
+        event.set()
+        if self._look is not None:
+            self._look.cancel()
+        if event.streams_end is not None:
+            self._look = self.loop.call_later(
+                max(0.0, event.streams_end - time.monotonic()), self._end_streams
+            )
+
+    def _end_streams(self) -> None:
+        """Those that run, and again and again those that were begun since."""
+        self._look = self.loop.call_later(END_STREAMS, self._end_streams)
+        for call in list(self._calls):
+            if isinstance(call, Exchange):
+                call.ask_to_end()
+
+    def close(self) -> bool:
+        """See `LoopServer.close`."""
+        if self._look is not None:
+            self._look.cancel()
+        return super().close()
 
     def opened(self, stream: Any, codec: int, context: bytes, body: bytes, more: bool) -> None:
         """Start the application for a new call."""

@@ -129,6 +129,8 @@ class BlockingCall:
     :ivar gone: the server sent STOP, or is no more.
     """
 
+    ending = False  # who has one call at a time is not told of a drain
+
     __slots__ = ("_codec", "_ended", "_relay", "_streaming", "gone")
 
     def __init__(self, relay: BlockingRelay, codec: int) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from twisted_rr.worker.draining import is_endless
 from twisted_rr.worker.report import say
 
 Headers = list[tuple[bytes, bytes]]
@@ -55,14 +56,15 @@ class Exchange:
     """What an application's coroutine holds of its request, and the stream's receiver.
 
     :ivar phase: which message the application has to send next.
+    :ivar asked: it is an endless stream and the server stops: receive gives ``http.disconnect``, send goes on.
     :ivar gone: nobody waits for the answer: receive gives ``http.disconnect``, send does nothing.
     :ivar task: runs the application.
     :ivar timer: set while an application that was told to stop goes on.
     """
 
     __slots__ = (
-        "_body", "_codec", "_given", "_head", "_loop", "_more", "_pieces", "_readers", "_stream",
-        "_trailers", "_with_trailers", "_uninvited", "_writers", "gone", "phase", "scope", "task", "timer",
+        "_body", "_codec", "_given", "_head", "_headers", "_loop", "_more", "_pieces", "_readers", "_stream",
+        "_trailers", "_with_trailers", "_uninvited", "_writers", "asked", "gone", "phase", "scope", "task", "timer",
     )  # fmt: skip
 
     def __init__(
@@ -84,11 +86,13 @@ class Exchange:
         self._given = False
         self._uninvited = more
         self._head = b""
+        self._headers: Headers = []
         self._with_trailers = False
         self._trailers: Headers = []
         self._readers: list[asyncio.Future[None]] | None = None
         self._writers: list[asyncio.Future[None]] | None = None
         self.phase = START
+        self.asked = False
         self.gone = False
         self.scope = scope
         self.task: asyncio.Task[None] | None = None
@@ -98,7 +102,7 @@ class Exchange:
 
     async def receive(self) -> dict[str, Any]:
         """The next ``http.request``, or ``http.disconnect`` once the call is over or given up."""
-        while not self.gone and self.phase != ENDED:
+        while not self.gone and not self.asked and self.phase != ENDED:
             if not self._given and (self._body or not self._more):
                 return self._next_piece()
             if self._uninvited:
@@ -108,7 +112,7 @@ class Exchange:
                 self._readers = [future]
             else:
                 self._readers.append(future)
-            # woken by data, finished, cancelled and the end of the answer
+            # woken by data, finished, cancelled, ask_to_end and the end of the answer
             await future
         return {"type": _DISCONNECT}
 
@@ -177,6 +181,7 @@ class Exchange:
         headers = checked(message.get("headers", ()))
         if message.get("trailers") and self._codec.trailers is not None:
             self._with_trailers = True
+        self._headers = headers
         self._head = self._codec.head(status, headers)
         self.phase = BODY
 
@@ -243,6 +248,15 @@ class Exchange:
         self._wake_readers()
         self._wake_writers()
 
+    def ask_to_end(self) -> None:
+        """The server stops: an endless stream that has begun is told that its client leaves (drain.md F20).
+
+        Whatever else the application does is left alone: a request that waits for its answer, a download.
+        """
+        if self.phase == BODY and not self.asked and not self._head and is_endless(self._headers):
+            self.asked = True
+            self._wake_readers()
+
     def writable(self) -> None:
         """There is room for more of the answer."""
         self._wake_writers()
@@ -278,6 +292,10 @@ class Exchange:
         phase, self.phase = self.phase, ENDED
         if self.gone:
             self._stream.stop()
+            return None
+        if self.asked:
+            # It left as it would have for a client that went away; the client gets a proper end.
+            self._stream.send(b"", b"", False)
             return None
         text = f"the application returned where it should have sent {_AWAITED[phase]}"
         self._stream.error(text)

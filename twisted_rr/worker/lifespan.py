@@ -10,11 +10,16 @@ import contextvars
 from typing import Any
 
 from twisted_rr.errors import RRError
+from twisted_rr.worker.draining import Deadline
 from twisted_rr.worker.report import say
 from twisted_rr.worker.scope import ASGI
 
 DRAINING = "twisted_rr.draining"
-"""Key of an asyncio.Event in ``scope["state"]``, set when the server begins to drain."""
+"""Key of a `Draining` in ``scope["state"]``, set when the server begins to drain."""
+
+
+class Draining(Deadline, asyncio.Event):
+    """An asyncio.Event that also knows the deadline: ``deadline``, ``remaining()``."""
 
 
 class LifespanFailed(RRError):
@@ -40,7 +45,7 @@ class Lifespan:
         self._application = application
         self._loop = loop
         self.context = contextvars.copy_context()
-        self.draining = asyncio.Event()
+        self.draining = Draining()
         self.state: dict[str, Any] = {DRAINING: self.draining}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._startup: asyncio.Future[str | None] = loop.create_future()

@@ -82,10 +82,10 @@ class LoopServer:
         if message.get("stop"):
             self.finish()
         elif "draining" in message:
-            self.draining()
+            self.draining(message["draining"])
 
-    def draining(self) -> None:
-        """The server has begun to drain; nothing needs to be done."""
+    def draining(self, times: Any) -> None:
+        """The server drains; *times* says how long (`draining.Deadline.told`). Nothing needs to be done."""
 
     # ------------------------------------------------------------------------- the way out
 

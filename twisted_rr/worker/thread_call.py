@@ -17,6 +17,7 @@ class Threads(Protocol):
     """The server of threads, as a call sees it."""
 
     lock: Any
+    draining: Any
 
     def flush(self) -> None:
         """Write what there is. Under the lock."""
@@ -57,6 +58,12 @@ class ThreadCall:
         self.gone = False
         self.waiting: threading.Condition | None = None
         self.uninvited: Callable[[], bytes] | None = None
+
+    @property
+    def ending(self) -> bool:
+        """See `wsgi.Channel.ending`."""
+        over: bool = self._threads.draining.streams_over()
+        return over
 
     # ------------------------------------------------------------- for the end, under the lock
 

@@ -25,6 +25,7 @@ from twisted_rr.errors import FrameError
 from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.wire.mux_worker import MuxWorkerEnd
 from twisted_rr.worker.descriptors import Relay
+from twisted_rr.worker.draining import Deadline
 from twisted_rr.worker.report import say
 from twisted_rr.worker.signals import Waker
 from twisted_rr.worker.thread_call import ThreadCall
@@ -34,6 +35,10 @@ _TICK = 1.0
 """Seconds between the watcher's looks."""
 _LOST_GRACE = 10.0
 """Seconds that open calls get when the server is no more."""
+
+
+class Draining(Deadline, threading.Event):
+    """A threading.Event that also knows the deadline: ``deadline``, ``remaining()``."""
 
 
 class ThreadServer:
@@ -54,7 +59,7 @@ class ThreadServer:
         handle: Callable[[ThreadCall], None],
     ) -> None:
         relay.set_blocking(False)
-        self.draining = threading.Event()
+        self.draining = Draining()
         self.lock = threading.RLock()
         self._relay = relay
         self._waker = waker
@@ -211,6 +216,7 @@ class ThreadServer:
         if message.get("stop"):
             self._finishing = True
         elif "draining" in message:
+            self.draining.told(message["draining"])
             self.draining.set()
 
     # --------------------------------------------------------------- reading and writing, locked

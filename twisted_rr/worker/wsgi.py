@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+from twisted_rr.worker.draining import is_endless
 from twisted_rr.worker.environ import Environ
 from twisted_rr.worker.report import tell_failure
 
@@ -28,6 +29,10 @@ class Channel(Protocol):
     @property
     def gone(self) -> bool:
         """True once nobody waits for the answer."""
+
+    @property
+    def ending(self) -> bool:
+        """True when the server stops and streams without end have to end."""
 
     def send(self, context: bytes, data: bytes, more: bool) -> None:
         """Send a part of the answer; returns when there is room for the next. Nothing happens once gone."""
@@ -88,12 +93,13 @@ class Response:
     :ivar ended: the last byte of the answer was handed over.
     """
 
-    __slots__ = ("_channel", "_encode_head", "_head", "_left", "_sent_head", "ended")
+    __slots__ = ("_channel", "_encode_head", "_head", "_headers", "_left", "_sent_head", "ended")
 
     def __init__(self, channel: Channel, encode_head: EncodeHead) -> None:
         self._channel = channel
         self._encode_head = encode_head
         self._head: bytes | None = None
+        self._headers: Headers = []
         self._left = -1  # bytes still to come by Content-Length, -1 when it is not given
         self._sent_head = False
         self.ended = False
@@ -111,6 +117,7 @@ class Response:
         elif self._head is not None:
             raise RuntimeError("start_response was called twice, the second time without exc_info")
         encoded = encode_headers(headers)
+        self._headers = encoded
         self._left = _content_length(encoded)
         self._head = self._encode_head(parse_status(status), encoded)
         return self.write
@@ -144,6 +151,8 @@ class Response:
                 if complete:
                     _exhaust(iterator)
                     return
+                if self._channel.ending and is_endless(self._headers):
+                    break  # its close() follows, as for a client that has gone; ours gets a proper end
         self._finish(b"")
 
     def _finish(self, data: bytes) -> None:

@@ -206,9 +206,8 @@ class HttpFront(Service):
 
     def activity(self) -> int:
         """A number that changes with every byte of the answers in flight, for ``status.liveness: strict``."""
-        return sum(exchange.size for exchange in self.in_flight.items()) - sum(
-            transport.buffered() for transport in self.sessions.values()
-        )
+        answered = sum(exchange.size for exchange in self.in_flight.items())
+        return int(answered - sum(transport.buffered() for transport in self.sessions.values()))
 
     def trusts(self, peer: tuple[str, int] | None) -> bool:
         """Whether the peer may speak for its clients; remembered, because asking costs microseconds."""
