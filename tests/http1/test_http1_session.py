@@ -684,3 +684,77 @@ def test_a_front_that_fails_in_begin_still_hears_of_the_end() -> None:
         front.feed(GET)
     front.session.connection_lost()
     assert front.closings == 1
+
+
+# ------------------------------------------------------------------------------ small print
+
+
+def test_nothing_can_be_cut_once_the_exchange_was_told_that_all_is_sent() -> None:
+    front = waiting().feed(CLOSE)
+    exchange = front.last
+    plain = exchange.sent
+
+    def sent() -> None:
+        plain()
+        front.session.cut()
+        assert front.session.close_idle()
+
+    exchange.sent = sent  # type: ignore[method-assign]
+    front.session.respond(OK, b"x")
+    assert exchange.calls == ["sent"] and front.transport.closing == "linger"
+
+
+def test_a_stream_that_ends_before_a_long_upload_closes_at_once() -> None:
+    front = waiting(max_discard=100).feed(post(b"ab", 1000))
+    front.session.respond(OK, b"", True)
+    front.session.send(b"", False)
+    assert front.transport.closing == "linger" and front.last.calls == ["sent"]
+
+
+@pytest.mark.parametrize("fields", [[], [(b"Connection", b"close")]])
+def test_an_answer_ends_the_holding_of_content(fields: list[tuple[bytes, bytes]]) -> None:
+    front = waiting()
+    front.takes_more = False
+    front.feed(post(b"ab", 6))
+    assert not front.transport.reading
+    front.session.respond(answered(200, fields), b"enough")
+    assert front.transport.reading
+    if not fields:
+        front.answer = echo
+        front.feed(b"cdef" + GET)
+        assert front.statuses() == [200, 200]
+
+
+def test_content_is_not_timed_while_the_client_still_takes_the_answer() -> None:
+    front = waiting().feed(post(b"", 10))
+    front.transport.hold()
+    front.session.respond(OK, b"x" * 100)
+    for _ in range(3):
+        front.tick(29)
+        front.transport.release(1)
+    assert front.last.calls == []
+
+
+def test_an_answer_to_head_says_how_long_the_content_would_be() -> None:
+    front = waiting().feed(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    front.session.respond(OK, b"12345")
+    assert front.wire().endswith(b"content-length: 5\r\n\r\n")
+
+
+def test_many_small_chunk_extensions_are_too_many_together() -> None:
+    chunk = b"1;" + b"a" * 1000 + b"\r\nx\r\n"
+    head = chunked()
+    assert serve(head + chunk * 16 + b"0\r\n\r\n").statuses() == [200]
+    assert serve(head + chunk * 17 + b"0\r\n\r\n").statuses() == [400]
+
+
+def test_trailers_are_limited_in_number() -> None:
+    last = b"0\r\n" + b"a:\r\n" * 5 + b"\r\n"
+    assert serve(chunked() + last, max_fields=5).statuses() == [200]
+    assert serve(chunked() + last, max_fields=4).statuses() == [431]
+
+
+def test_only_small_header_blocks_are_remembered() -> None:
+    big = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 5000 + b"\r\n\r\n"
+    front = serve(big + big)
+    assert front.exchanges[0].request.head is not front.exchanges[1].request.head
