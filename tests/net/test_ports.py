@@ -501,6 +501,15 @@ def test_a_file_of_another_at_our_path_is_not_removed(tmp_path):
         assert path.exists()
 
 
+def test_the_file_is_removed_though_the_process_changed_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    port = bind("unix://s")
+    assert (tmp_path / "s").exists()
+    monkeypatch.chdir("/")
+    port.close()
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_file_that_is_gone_is_no_trouble(tmp_path):
     port = bind(f"unix://{tmp_path}/s")
     (tmp_path / "s").unlink()

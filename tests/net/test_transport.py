@@ -669,6 +669,33 @@ def test_what_waits_for_the_handshake_counts_as_buffered(tls):
     spin(tls.reactor, lambda: called)
 
 
+def test_waiting_for_the_flush_while_being_paused_sends_nothing_twice(tls):
+    """The TLS layer would send what it is just sending again, if it were asked to flush in between."""
+    tls.handshake()
+    push = Push()
+    called = []
+    push.pauseProducing = lambda: tls.transport.on_flush(lambda: called.append(1))
+    tls.transport.registerProducer(push, True)
+    tls.transport.write(BIG)
+    tls.transport.write(b"the end")
+    assert tls.receive(len(BIG) + 7) == BIG + b"the end"
+    spin(tls.reactor, lambda: called)
+    tls.transport.unregisterProducer()
+
+
+def test_a_connection_lost_while_tls_holds_bytes_leaves_no_timer(clocked, certificate):
+    tls = TLSServer(clocked, "127.0.0.1:0", certificate, False)
+    tls.transport.write(b"early")
+    tls.transport.on_flush(lambda: None)
+    tls.transport.on_flush(lambda: None)
+    clocked.clock.advance(0)
+    assert len(clocked.clock.getDelayedCalls()) == 1
+    tls.client.close()
+    spin(clocked, lambda: tls.protocol.lost)
+    assert not clocked.clock.getDelayedCalls()
+    tls.done()
+
+
 def test_a_lingering_close_over_tls_sends_everything_and_close_notify(tls):
     tls.handshake()
     tls.transport.write(BIG)

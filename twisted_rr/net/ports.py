@@ -247,12 +247,14 @@ class BoundPort:
         self.inherited = inherited
         self._unix = sock.family == socket.AF_UNIX
         self._name: Any = sock.getsockname()
+        self._path = ""
         self._file: tuple[int, int] | None = None
         if self._unix:
             name = os.fsdecode(self._name)
             self.address = str(UnixAddress("@" + name[1:] if name.startswith("\0") else name))
             if not inherited:
-                self._file = _identity(self._name)
+                self._path = os.path.abspath(name)  # the process may change its folder later
+                self._file = _identity(self._path)
         else:
             self.address = str(TCPAddress(plain_name(self._name)[0], self._name[1]))
             self._realPortNumber = self._name[1]
@@ -314,9 +316,9 @@ class BoundPort:
             self._socket = sock  # removeReader asks for our fileno
             self._reactor.removeReader(self)
             self._socket = None
-        if self._file is not None and self._file == _identity(self._name):
+        if self._file is not None and self._file == _identity(self._path):
             try:
-                os.unlink(self._name)
+                os.unlink(self._path)
             except OSError as error:
                 log.debug("{address} could not be removed: {reason}", address=self.address, reason=error)
         sock.close()
@@ -437,7 +439,7 @@ class BoundPort:
             timer.cancel()
 
 
-def _identity(path: Any) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     """Device and inode of a socket file, None when there is none (or the name is abstract)."""
     try:
         found = os.lstat(path)

@@ -30,6 +30,8 @@ except ImportError:  # without pyOpenSSL no connection has a TLS layer
 READ: Final = 65536  # the largest recv that costs no mmap and munmap
 STALL: Final = 30.0  # seconds without a byte taken, after which a closing connection is aborted
 
+TLS_POLL: Final = 0.05  # seconds between looks at what a TLS layer holds back
+
 OPEN, FLUSHING, FINISHED = 0, 1, 2  # of close_lingering: not called; output is left; FIN sent, reading to EOF
 
 
@@ -56,6 +58,7 @@ class _WriteAtOnce(_Mixin):
     _left: int = 0  # buffered() at the last tick of the stall timer
     _eof: bool = False
     _tls: Any = None
+    _tls_timer: Any = None
     _sendmsgQueue: Any = ()  # noqa: N815  unix.Server has one of its own
     dataBuffer: bytes  # noqa: N815  Twisted's, as are all attributes used here and not set here
     offset: int
@@ -115,32 +118,38 @@ class _WriteAtOnce(_Mixin):
 
     def on_flush(self, callback: Callable[[], None]) -> None:
         """Call *callback* once, when `buffered` is 0: at once if it is now, never if the connection is lost before."""
-        if self._tls is not None:
-            flush_tls(self._tls)
         if not self.buffered():
             callback()
         elif self.connected:
             if self._flush_callbacks is None:
                 self._flush_callbacks = []
             self._flush_callbacks.append(callback)
-            if self._tls is not None and not self._own_buffered():
-                self._poll_tls()
+            if not self._own_buffered():
+                self._poll_tls(0)
 
     def _check_flush(self) -> None:
         if self._tls is not None and tls_buffered(self._tls):
-            self._poll_tls()
+            self._poll_tls(0)
             return
         callbacks = self._flush_callbacks
         self._flush_callbacks = None
         for callback in callbacks or ():
             callback()
 
-    def _poll_tls(self) -> None:
-        # Waker of on_flush for what the TLS layer holds (a handshake is under way): TLS has no hook for it.
-        self.reactor.callLater(0.05, self._tls_polled)
+    def _poll_tls(self, delay: float) -> None:
+        # Waker of on_flush for what the TLS layer holds: it gathers small writes until the next turn, and
+        # everything until the handshake is done. It has no hook for either, and asking it to flush inside
+        # one of its own calls would make it send twice.
+        if self._tls_timer is None:
+            self._tls_timer = self.reactor.callLater(delay, self._tls_polled)
 
     def _tls_polled(self) -> None:
-        if self._flush_callbacks is not None and not self._own_buffered():
+        self._tls_timer = None
+        if self._flush_callbacks is None or self._own_buffered():
+            return  # doWrite is the waker now
+        if tls_buffered(self._tls):
+            self._poll_tls(TLS_POLL)
+        else:
             self._check_flush()
 
     # ------------------------------------------------------------------------------ reading
@@ -237,14 +246,16 @@ class _WriteAtOnce(_Mixin):
         self.connectionLost(reason(CONNECTION_DONE))
 
     def _stop_linger_timer(self) -> None:
-        timer = self._linger_timer
-        self._linger_timer = None
-        if timer is not None and timer.active():
+        timer, self._linger_timer = self._linger_timer, None
+        if timer is not None:
             timer.cancel()
 
     def connectionLost(self, reason: Failure) -> None:
         """As Twisted's; timers and callbacks end with the connection."""
         self._stop_linger_timer()
+        timer, self._tls_timer = self._tls_timer, None
+        if timer is not None:
+            timer.cancel()
         self._flush_callbacks = None
         super().connectionLost(reason)
         self._tls = None
@@ -259,13 +270,6 @@ def tls_buffered(tls: Any) -> int:
     """Bytes of the application that a TLS layer has not encrypted yet: it gathers small writes, and handshakes."""
     size = sum(map(len, getattr(tls, "_appSendBuffer", ())))
     return size + sum(map(len, getattr(getattr(tls, "_aggregator", None), "_buffer", ())))
-
-
-def flush_tls(tls: Any) -> None:
-    """Have a TLS layer encrypt what it gathers for the end of the turn."""
-    flush = getattr(getattr(tls, "_aggregator", None), "flush", None)
-    if flush is not None:
-        flush()
 
 
 class TCPTransport(_WriteAtOnce, tcp.Server):
