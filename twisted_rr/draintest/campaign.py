@@ -1,0 +1,250 @@
+"""Which runs there are for what was asked, made one after another within the time, and their verdicts together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from twisted_rr.draintest.clients import HttpClients, Paths
+from twisted_rr.draintest.faults import FAULTS, Fault
+from twisted_rr.draintest.invariants import INVARIANTS
+from twisted_rr.draintest.records import ANNOUNCE, COMPLETE, FINISH, PHASES, RUNNING, STOP, Evidence
+from twisted_rr.draintest.run import Failed, Load, Run, start_up
+from twisted_rr.draintest.target import Launch, Target
+from twisted_rr.draintest.verdicts import BROKEN, Verdict, together
+
+#: What is injected when nobody says what: one fault of each kind, in less than two minutes.
+USUAL = ("F1", "F5", "F13", "F14", "F16", "F18", "F26", "F29", "F29:int", "F33", "F41", "F44", "F46")
+
+Step = tuple[str, tuple[tuple[Fault, str], ...]]
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """What a campaign is to do.
+
+    :ivar launch: makes the launch of one run; its argument is a folder for the run.
+    :ivar faults: their ids.
+    :ivar phases: only these; empty for each fault's usual one.
+    :ivar soak: repeat at random for so many seconds, None: each once.
+    :ivar seed: of the randomness.
+    :ivar rate: requests a second.
+    :ivar starts: at how many moments of the start a signal is tried.
+    """
+
+    launch: Callable[[str], Launch]
+    faults: tuple[str, ...] = USUAL
+    phases: tuple[str, ...] = ()
+    soak: float | None = None
+    seed: int = 1
+    rate: float = 60.0
+    starts: int = 4
+    paths: Paths | None = None
+
+
+@attrs.frozen
+class Outcome:
+    """A run and its verdicts by invariant."""
+
+    evidence: Evidence
+    verdicts: dict[str, Verdict]
+
+
+@attrs.define(eq=False)
+class Results:
+    """All runs of a campaign.
+
+    :ivar errors: runs that could not be made.
+    """
+
+    seed: int
+    outcomes: list[Outcome] = attrs.field(factory=list)
+    errors: list[str] = attrs.field(factory=list)
+    took: float = 0.0
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """One verdict for each invariant."""
+        return {
+            name: together([(each.evidence.name, each.verdicts[name]) for each in self.outcomes])
+            for name in INVARIANTS
+        }
+
+    @property
+    def broken(self) -> bool:
+        """Whether anything was broken, or could not be tried at all."""
+        return bool(self.errors) or any(each.word == BROKEN for each in self.verdicts().values())
+
+
+def judge(evidence: Evidence) -> Outcome:
+    """The verdicts of one run."""
+    return Outcome(evidence, {name: invariant.of(evidence) for name, invariant in INVARIANTS.items()})
+
+
+def usual_phase(fault: Fault) -> str:
+    """Where a fault says most: in the middle of the drain."""
+    return next(
+        phase for phase in (FINISH, ANNOUNCE, RUNNING, STOP) if phase in fault.phases and _fits(fault, phase)
+    )
+
+
+def _fits(fault: Fault, phase: str) -> bool:
+    # A client has to be there before the listener closes.
+    return phase != FINISH or not fault.gentle
+
+
+def steps(asked: Asked) -> list[Step]:
+    """The runs: one without faults, the gentle faults together, then each of the others alone."""
+    chosen = [FAULTS[name] for name in asked.faults]
+    found: list[Step] = [("a plain stop", ())]
+    gentle: dict[str, list[Fault]] = {}
+    for fault in chosen:
+        for phase in _phases_of(fault, asked.phases):
+            if fault.gentle:
+                gentle.setdefault(phase, []).append(fault)
+            else:
+                found.append((f"{fault.id} in {phase}", ((fault, phase),)))
+    for phase, together_ in gentle.items():
+        name = f"{', '.join(fault.id for fault in together_)} in {phase}"
+        found.insert(1, (name, tuple((fault, phase) for fault in together_)))
+    return found
+
+
+def _phases_of(fault: Fault, wanted: Sequence[str]) -> list[str]:
+    if not wanted:
+        return [usual_phase(fault)]
+    return [phase for phase in fault.phases if phase in wanted]
+
+
+def random_steps(asked: Asked) -> Iterator[Step]:
+    """Endless: one to three faults at random, each in a phase that suits it."""
+    dice = random.Random(asked.seed)
+    pool = [FAULTS[name] for name in asked.faults]
+    while True:
+        count = dice.choice((1, 1, 1, 2, 2, 3))
+        chosen = dice.sample(pool, min(count, len(pool)))
+        placed = tuple(
+            (
+                fault,
+                dice.choice(
+                    [each for each in fault.phases if not asked.phases or each in asked.phases]
+                    or [usual_phase(fault)]
+                ),
+            )
+            for fault in chosen
+        )
+        yield " + ".join(f"{fault.id} in {phase}" for fault, phase in placed), placed
+
+
+async def carry_out(asked: Asked, tell: Callable[[str], None]) -> Results:
+    """Make all the runs; *tell* hears a line for each."""
+    results = Results(asked.seed)
+    begun = time.monotonic()
+    paths = asked.paths
+    end = None if asked.soak is None else begun + asked.soak
+    plan: Iterator[Step] = iter(steps(asked)) if end is None else random_steps(asked)
+    for name, faults in plan:
+        if end is not None and time.monotonic() >= end:
+            break
+        with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
+            launch = asked.launch(scratch)
+            if paths is None:
+                paths = await discover(launch)
+            await _one(
+                results,
+                Run(name, launch, Path(scratch), faults=faults, paths=paths, load=Load(rate=asked.rate)),
+                tell,
+            )
+    if asked.starts and asked.soak is None:
+        await _starts(results, asked, tell)
+    results.took = time.monotonic() - begun
+    return results
+
+
+async def _one(results: Results, run: Run, tell: Callable[[str], None]) -> None:
+    begun = time.monotonic()
+    try:
+        outcome = judge(await run.go())
+    except Failed as failed:
+        results.errors.append(f"{run.evidence.name}: {failed}")
+        tell(f"{run.evidence.name}: {failed}")
+        return
+    results.outcomes.append(outcome)
+    bad = [name for name, verdict in outcome.verdicts.items() if verdict.word == BROKEN]
+    missed = "".join(f"; {fault} not injected: {why}" for fault, why in run.evidence.missed.items())
+    said = f"broken: {', '.join(bad)}" if bad else "all hold"
+    tell(f"{run.evidence.name}: {said} ({time.monotonic() - begun:.1f} s){missed}")
+
+
+async def _starts(results: Results, asked: Asked, tell: Callable[[str], None]) -> None:
+    dice = random.Random(asked.seed)
+    took = [
+        each.evidence.ready - each.evidence.began
+        for each in results.outcomes
+        if each.evidence.ready is not None
+    ]
+    longest = max(took, default=2.0)
+    offsets = [longest * (number + dice.random()) / asked.starts for number in range(asked.starts)]
+    with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
+        launch = asked.launch(scratch)
+        evidence = await start_up(launch, offsets, {})
+        if launch.config:
+            evidence.facts["impossible budget"] = await _impossible(launch)
+    outcome = judge(evidence)
+    results.outcomes.append(outcome)
+    bad = [name for name, verdict in outcome.verdicts.items() if verdict.word == BROKEN]
+    tell(f"{evidence.name}: {'broken: ' + ', '.join(bad) if bad else 'all hold'}")
+
+
+async def _impossible(launch: Launch) -> tuple[int | None, str]:
+    """What the server says to a budget that cannot be: exit code and words."""
+    command = (*launch.command, "-o", "endure.grace_period=1s", "-o", "drain.announce.max=100s")
+    target = Target(attrs.evolve(launch, command=command))
+    try:
+        patience = time.monotonic() + 10.0
+        while target.code is None and time.monotonic() < patience:
+            await asyncio.sleep(0.02)
+        return target.code, target.log()
+    finally:
+        target.end()
+
+
+async def discover(launch: Launch) -> Paths:
+    """Which of the usual paths the application has: ``/wait?seconds=``, ``/big?size=``, ``/stream``."""
+    target = Target(launch)
+    lines: list[object] = []
+    try:
+        clients = HttpClients(lines, launch.app, Paths(), 3.0)  # type: ignore[arg-type]
+        patience = time.monotonic() + 20.0
+        while time.monotonic() < patience and target.code is None:
+            line = await clients.once("first")
+            if line.outcome == COMPLETE and line.status < 500:
+                break
+            await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        line = await clients.once("wait", "/wait?seconds=0.4")
+        waits = line.status == 200 and 0.35 < time.monotonic() - begun < 2.5
+        big = await clients.once("big", "/big?size=10")
+        return Paths(
+            long="/wait?seconds={seconds}" if waits else None,
+            big="/big?size={size}" if big.status == 200 and waits else None,
+            stream="/stream" if await _streams(clients) else None,
+        )
+    finally:
+        target.note_family()
+        target.end()
+
+
+async def _streams(clients: HttpClients) -> bool:
+    """Whether ``/stream`` begins an answer and does not end it."""
+    quick = HttpClients([], clients.address, Paths(), 0.4)
+    line = await quick.once("stream", "/stream")
+    return line.outcome == "hung" and line.began is not None
+
+
+__all__ = ["PHASES", "USUAL", "Asked", "Outcome", "Results", "carry_out", "discover", "judge", "steps"]
