@@ -20,6 +20,7 @@ import yaml
 
 from twisted_rr.build import read_config
 from twisted_rr.lifecycle.budget import Budget, plan
+from twisted_rr.lifecycle.load_balancers import PRESETS
 from twisted_rr.lifecycle.settings import DrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +144,25 @@ def test_the_picture_and_the_page_have_the_numbers_of_the_manifests() -> None:
         assert f">{text}<" in picture
     page = (ROOT / "docs" / "kubernetes.md").read_text()
     assert f"| {budget.cut:g} s |" in page and f"| by {budget.total:g} s |" in page
+
+
+def advice() -> list[tuple[str, str]]:
+    """The page's table of load balancers: preset and grace period of each row."""
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    return re.findall(r"^\| [^|]+ \| `([a-z-]+)` \| (\d+) s \|", page, re.M)
+
+
+def test_the_page_advises_on_every_preset() -> None:
+    assert {name for name, _ in advice()} == set(PRESETS) - {"none"}
+
+
+@pytest.mark.parametrize(("preset", "grace"), sorted(set(advice())))
+def test_the_grace_period_that_the_page_advises_has_room_for_its_preset(preset: str, grace: str) -> None:
+    config = read_config({"version": "3", "drain": {"lb": preset}}, environ={})
+    environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "RR_TERMINATION_GRACE_PERIOD": grace}
+    budget, warnings = plan(config.settings("drain"), config.settings("endure"), environ)
+    assert warnings == []
+    assert budget.announce_max == PRESETS[preset].announce_max
 
 
 def test_each_probe_asks_its_own_question_on_the_status_port() -> None:
@@ -269,7 +289,7 @@ def test_helm_finds_nothing_to_say() -> None:
 
 
 EVERYTHING = (
-    "preStopSleepSeconds=5",
+    "preStop.seconds=5",
     "autoscaling.enabled=true",
     "autoscaling.queueWait.enabled=true",
     "metrics.serviceMonitor.enabled=true",
@@ -301,18 +321,24 @@ def test_a_new_grace_period_reaches_pod_and_server() -> None:
 
 
 def test_a_pre_stop_is_taken_from_what_the_server_is_told() -> None:
-    documents = render("preStopSleepSeconds=15")
+    documents = render("preStop.seconds=15")
     assert container(documents)["lifecycle"] == {"preStop": {"sleep": {"seconds": 15}}}
     assert pod_budget(documents)[0].platform_deadline == 45
 
 
 def test_an_old_cluster_gets_the_pre_stop_as_a_command() -> None:
-    served = container(render("preStopSleepSeconds=15", api="1.29.0"))
+    served = container(render("preStop.seconds=15", api="1.29.0"))
     assert served["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", "15"]}}}
 
 
+def test_a_pre_stop_may_be_a_command() -> None:
+    served = container(render("preStop.seconds=40", "preStop.command={twisted-rr,drain,--wait}"))
+    assert served["lifecycle"] == {"preStop": {"exec": {"command": ["twisted-rr", "drain", "--wait"]}}}
+    assert "preStop.command needs preStop.seconds" in refused("preStop.command={twisted-rr,drain,--wait}")
+
+
 def test_a_pre_stop_that_leaves_no_time_is_refused() -> None:
-    assert "the server needs at least 5 s" in refused("preStopSleepSeconds=57")
+    assert "the server needs at least 5 s" in refused("preStop.seconds=57")
 
 
 def test_the_servers_grace_period_cannot_be_set_apart_from_the_pods() -> None:

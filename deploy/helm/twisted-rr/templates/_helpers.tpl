@@ -43,9 +43,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* What is left of the grace period for the server: a preStop's time is inside it. */}}
 {{- define "twisted-rr.serverGrace" -}}
-{{- $left := sub (int .Values.terminationGracePeriodSeconds) (int .Values.preStopSleepSeconds) }}
+{{- $left := sub (int .Values.terminationGracePeriodSeconds) (int .Values.preStop.seconds) }}
 {{- if lt (int $left) 5 }}
-{{- fail (printf "preStopSleepSeconds %d leaves %d s of terminationGracePeriodSeconds %d: the server needs at least 5 s to stop" (int .Values.preStopSleepSeconds) (int $left) (int .Values.terminationGracePeriodSeconds)) }}
+{{- fail (printf "preStop.seconds %d leaves %d s of terminationGracePeriodSeconds %d: the server needs at least 5 s to stop" (int .Values.preStop.seconds) (int $left) (int .Values.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- if and .Values.preStop.command (not .Values.preStop.seconds) }}
+{{- fail "preStop.command needs preStop.seconds: the time that it takes is taken from the server's" }}
 {{- end }}
 {{- $left }}
 {{- end }}
