@@ -38,6 +38,15 @@ class Allocator:
         if self._timer is None and self._crew.extra:
             self._timer = self._clock.callLater(BATCH, self._check)
 
+    def apply(self, settings: AllocatorSettings | None) -> None:
+        """Go by other settings; extra workers beyond them are not wanted any more."""
+        self._settings = settings
+        most = 0 if settings is None else settings.max_workers
+        self._crew.extra = min(self._crew.extra, most)
+        if not self._crew.extra and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _check(self) -> None:
         """Once a second while there are extra workers: more are started while calls still wait."""
         assert self._settings is not None

@@ -38,10 +38,13 @@ class Crew:
     A worker that is to go by plan (its jobs, its age, a reset) is first marked ``replaced`` and another
     started; it goes on taking calls until some new worker is ready, then it retires. So the number of
     workers that take calls does not fall below the wanted one.
+
+    :ivar held: those of `workers` that take no calls yet: started to see whether other settings work.
     """
 
     def __init__(self, owner: CrewOwner, host: PoolHost, settings: PoolSettings, log: Any) -> None:
         self.workers: list[Worker] = []
+        self.held: set[Worker] = set()
         self.wanted = 0
         self.extra = 0
         self.stopping = False
@@ -62,7 +65,8 @@ class Crew:
 
     def counts(self) -> tuple[int, int]:
         """``(alive, wanted)``: those that answered the handshake and live, and how many there should be."""
-        return sum(worker.end is not None for worker in self.workers), self.target()
+        alive = sum(worker.end is not None and worker not in self.held for worker in self.workers)
+        return alive, self.target()
 
     def target(self) -> int:
         return self._owner.demand() if self._settings.debug else self.wanted + self.extra
@@ -138,6 +142,21 @@ class Crew:
         if not self.stopping and self.missing() > 0 and (not self.draining or self._owner.demand()):
             self.spawn(1)
 
+    def apply(self, settings: PoolSettings, wanted: int) -> None:
+        """Go by other settings; `maintain` and `shrink_to_fit` then see to the number of workers."""
+        other_limit = settings.max_jobs != self._settings.max_jobs
+        self._settings = settings
+        self.wanted = wanted
+        for worker in self.workers:
+            if other_limit and not worker.replaced and not worker.left:
+                worker.limit = self.limit_for_new()
+
+    def forgive(self) -> None:
+        """What failed so far is no reason to wait any more: another program is started now."""
+        self.backoff.succeeded()
+        self.impossible_since = None
+        self._cancel_timer()
+
     def limit_for_new(self) -> int:
         """How many calls a new worker gets, by chance where RoadRunner's jitter has room."""
         if self._settings.debug:
@@ -165,10 +184,13 @@ class Crew:
         """*worker* has been reaped."""
         self.workers.remove(worker)
         self._forget(worker)
-        if worker.error is not None:
+        held = worker in self.held
+        self.held.discard(worker)
+        if worker.error is not None and not held:
             self.last_error = worker.error
         if not self.stopping and not self.starting:
-            self._count_failure(worker)
+            if not held:
+                self._count_failure(worker)
             self.maintain()
         if not self.workers:
             waiters, self._all_gone = self._all_gone, []
@@ -221,14 +243,28 @@ class Crew:
 
     def succeed(self, worker: Worker, state: WorkerState, limit: float) -> Worker:
         """Start another for *worker* at once, for a reset; `replace` would wait out a back-off."""
-        worker.replaced = True
-        self._outgoing.appendleft((worker, state, limit))
+        self.follow(worker, state, limit)
         [new] = self.spawn(1)
         return new
 
+    def follow(self, worker: Worker, state: WorkerState, limit: float) -> None:
+        """*worker* retires as soon as enough others take calls."""
+        worker.replaced = True
+        self._outgoing.appendleft((worker, state, limit))
+
+    def hold(self, worker: Worker) -> None:
+        """*worker* is only tried: it takes no calls and does not count, until `admit`."""
+        worker.replaced = True
+        self.held.add(worker)
+
+    def admit(self, worker: Worker) -> None:
+        """*worker* is one of all from now on."""
+        worker.replaced = False
+        self.held.discard(worker)
+
     def _let_go(self) -> None:
         """Those that wait for their replacement retire as far as enough others take calls."""
-        surplus = sum(worker.ready for worker in self.workers) - self.target()
+        surplus = sum(worker.ready and worker not in self.held for worker in self.workers) - self.target()
         while self._outgoing and surplus > 0:
             worker, state, limit = self._outgoing.popleft()
             worker.retire(state, limit)
@@ -276,6 +312,10 @@ class Crew:
         count = min(count, self.wanted - 1)
         self.wanted -= max(0, count)
         return self._dismiss(count)
+
+    def shrink_to_fit(self) -> list[Worker]:
+        """Those beyond the wanted number retire."""
+        return self._dismiss(-self.missing())
 
     def _dismiss(self, count: int) -> list[Worker]:
         staying = [worker for worker in self.workers if not worker.replaced and not worker.left]

@@ -10,9 +10,11 @@ from typing import Any
 import attrs
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class StopSchedule:
     """When a worker that was told to stop is helped along: seconds after the stop frame.
+
+    The one value of a host that changes, with a reload: every worker, old or new, looks here when it stops.
 
     :ivar term: SIGTERM to its process group.
     :ivar kill: SIGKILL to its process group.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
 from zope.interface import implementer
 
 from twisted_rr.errors import (
@@ -28,7 +28,7 @@ from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
-from twisted_rr.pool.spec import launch_spec, resolve_identity, worker_env
+from twisted_rr.pool.spec import LaunchSpec, PoolPlan, launch_spec, resolve_identity, worker_env
 from twisted_rr.pool.state import WorkerInfo, WorkerState
 from twisted_rr.pool.supervisor import Supervisor
 from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
@@ -51,6 +51,8 @@ class WorkerPool(Service):
     open ends with WorkerDied. `finish` waits for open and waiting calls before that.
 
     :ivar stranded: calls of a drain that no worker could be started for, since the start (exit code 5 too).
+    :ivar plan: what its workers are started with.
+    :ivar replacing: held by who replaces workers one by one.
     :ivar killed: workers that were told to stop and needed SIGKILL, since the start (exit code 5).
     """
 
@@ -74,7 +76,8 @@ class WorkerPool(Service):
         self.settings = settings
         self.health = PoolHealth(self)
         self._host = host
-        self._server = server
+        self.plan = PoolPlan(settings, server, host.environ)
+        self.replacing = DeferredLock()
         self._mode = mode
         self._env = dict(env or {})
         self._log = logger("server")
@@ -266,6 +269,11 @@ class WorkerPool(Service):
         if not self._known:
             self._known = True
             self.mux = worker.mux
+        if worker not in self.crew.held:
+            self.take(worker)
+
+    def take(self, worker: Worker) -> None:
+        """*worker* gets calls from now on."""
         self._takers.append(worker)
         self.crew.ready(worker)
         if self.crew.draining and not self.crew.stopping:
@@ -363,17 +371,43 @@ class WorkerPool(Service):
     # ------------------------------------------------------------------ the crew's owner
 
     def make_worker(self) -> Worker:
-        # Made anew each time, so that a reset finds a changed command, directory or environment file.
-        command = self.settings.command or self._server.command
-        env = worker_env(
-            self._host.environ, self._server, self._mode, self._host.version, self._host.rpc, self._env
-        )
-        spec = launch_spec(command, self._server, self._identity, env, self._host.getpid())
-        worker = Worker(self, self._host, spec, self.settings.allocate_timeout, self._log)
+        return self._made(self.plan)
+
+    def make_held(self, plan: PoolPlan) -> Worker:
+        """A worker started as *plan* says, to see whether it works: it takes no calls before `admit`."""
+        return self._made(plan, held=True)
+
+    def _made(self, plan: PoolPlan, held: bool = False) -> Worker:
+        worker = Worker(self, self._host, self.spec(plan), plan.settings.allocate_timeout, self._log)
         worker.limit = self.crew.limit_for_new()
         self.crew.workers.append(worker)
-        worker.start(self._server.relay, self._server.relay_pipes)
+        if held:
+            self.crew.hold(worker)
+        worker.start(plan.server.relay, plan.server.relay_pipes)
         return worker
+
+    def spec(self, plan: PoolPlan) -> LaunchSpec:
+        """What a worker is started with."""
+        host, server = self._host, plan.server
+        env = worker_env(plan.environ, server, self._mode, host.version, host.rpc, self._env)
+        command = plan.settings.command or server.command
+        return launch_spec(command, server, self._identity, env, host.getpid())
+
+    def apply(self, plan: PoolPlan) -> None:
+        """Go by *plan* from now on; workers that are there stay as they were started (see `Succession`)."""
+        self.plan = plan
+        self.settings = settings = plan.settings
+        self.crew.apply(settings, self._size()[0])
+        self._waiting.limit_to(settings.allocate_timeout)
+        self._allocator.apply(settings.dynamic_allocator)
+        self._supervisor.stop()
+        self._supervisor = Supervisor(self, self._host, settings, self._log)
+        self._supervisor.start()
+
+    def admit(self, worker: Worker) -> None:
+        """A held worker gets calls from now on."""
+        self.crew.admit(worker)
+        self.take(worker)
 
     def demand(self) -> int:
         return self._waiting.size
@@ -531,6 +565,15 @@ class WorkerPool(Service):
         return Deferred.fromCoroutine(self._reset())
 
     async def _reset(self) -> None:
+        # A reload replaces workers too: one after the other.
+        await self.replacing.acquire()
+        try:
+            going = await self._replace_all()
+        finally:
+            self.replacing.release()
+        await _all(going)
+
+    async def _replace_all(self) -> list[Deferred[Worker]]:
         crew = self.crew
         if crew.draining:
             raise Draining()
@@ -545,7 +588,7 @@ class WorkerPool(Service):
             except WorkerStartError:
                 crew.keep(worker)
                 raise
-        await _all(going)
+        return going
 
     def grow(self, count: int) -> Deferred[None]:
         return Deferred.fromCoroutine(self._grow(count))

@@ -17,7 +17,7 @@ import attrs
 
 from twisted_rr.errors import ConfigError, ConfigProblem
 from twisted_rr.pool import launch
-from twisted_rr.pool.settings import ServerSettings
+from twisted_rr.pool.settings import PoolSettings, ServerSettings
 
 #: What a service manager says to us is not for our workers: they would answer it in our name.
 PRIVATE: Final = (
@@ -46,6 +46,15 @@ class LaunchSpec:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     command: str
+
+
+@attrs.frozen
+class PoolPlan:
+    """What a pool runs by: its own section, the section ``server``, and the environment workers inherit."""
+
+    settings: PoolSettings
+    server: ServerSettings
+    environ: Mapping[str, str]
 
 
 @attrs.frozen

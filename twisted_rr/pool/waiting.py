@@ -45,6 +45,16 @@ class Waiting:
         if self._timer is None:
             self._timer = self._clock.callLater(self._limit, self._expire)
 
+    def limit_to(self, seconds: float) -> None:
+        """From now on calls wait at most so long; those that wait already, counted from when they came."""
+        change, self._limit = seconds - self._limit, seconds
+        for queue in (self._first, self._others):
+            for call in queue:
+                queue[call] += change
+        if change and self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._clock.callLater(0, self._expire)
+
     def take(self) -> Any | None:
         """The call that waited longest; None when there is none."""
         queue = self._first or self._others

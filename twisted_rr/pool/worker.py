@@ -176,6 +176,10 @@ class Worker:
 
     def _when(self, event: str) -> Deferred[Worker]:
         waiter: Deferred[Worker] = Deferred()
+        if event == "ready" and self.error is not None:
+            # It was over before anybody could ask: a process may end within its very start.
+            waiter.errback(self.error)
+            return waiter
         self._waiters.append((event, waiter))
         return waiter
 
