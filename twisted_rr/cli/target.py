@@ -87,7 +87,7 @@ class Target:
         socket = str(self._section("admin").get("socket") or "").removeprefix("unix://")
         if not socket or socket.startswith("@"):
             return [socket] if socket else []
-        # The server works in the folder of its configuration.
+        # As the server does: from the folder of the configuration.
         return [os.path.join(os.path.dirname(self._config or ""), socket)]
 
     def status_address(self) -> str | tuple[str, int] | None:

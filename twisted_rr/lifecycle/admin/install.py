@@ -35,7 +35,7 @@ def install(
     name, facts = _identity(config)
     service = AdminService(
         server,
-        _places(configured, name, environ),
+        _places(configured, os.path.dirname(_file(config)), name, environ),
         configured=configured is not None,
         facts=facts,
         stop=stop,
@@ -48,13 +48,17 @@ def install(
 
 def _identity(config: Config) -> tuple[str, dict[str, Any]]:
     """The server's name, and what its state file tells; now, because twistd changes the directory later."""
-    folder = os.getcwd()
-    if config.files:
-        path = os.path.abspath(config.files[0])
+    path = _file(config)
+    if path:
         return place.name_of_file(path), {"config": path}
     application = _application(config)
-    facts = {"folder": os.path.realpath(folder), "application": application}
-    return place.name_of_application(folder, application), facts
+    facts = {"folder": os.path.realpath("."), "application": application}
+    return place.name_of_application(".", application), facts
+
+
+def _file(config: Config) -> str:
+    """The path of the configuration, empty when there is none (its files may still be those of variables)."""
+    return "" if config.source.startswith("<") else os.path.abspath(config.source)
 
 
 def _application(config: Config) -> str:
@@ -62,11 +66,14 @@ def _application(config: Config) -> str:
     return str(command[-1]) if command else ""
 
 
-def _places(configured: str | None, name: str, environ: Mapping[str, str]) -> Callable[[], Sequence[Place]]:
+def _places(
+    configured: str | None, folder: str, name: str, environ: Mapping[str, str]
+) -> Callable[[], Sequence[Place]]:
     if configured is None:
         return lambda: place.places(name, environ, os.geteuid())
     path = configured.removeprefix("unix://")
-    chosen = place.at(path if path.startswith("@") else os.path.abspath(path))
+    # From the configuration's own folder: the one thing that a command knows too, wherever the server works.
+    chosen = place.at(path if path.startswith("@") else os.path.abspath(os.path.join(folder, path)))
     return lambda: [chosen]
 
 

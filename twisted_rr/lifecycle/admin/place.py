@@ -63,7 +63,7 @@ def _name(word: str, key: str) -> str:
 
 
 def _readable(word: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]+", "-", word).strip("-")[:24] or "rr"
+    return re.sub(r"[^A-Za-z0-9_]+", "-", word).strip("-")[:16] or "rr"
 
 
 # ----------------------------------------------------------------------------- folders
