@@ -17,6 +17,7 @@ from twisted_rr.config.schema import export
 from twisted_rr.errors import RRError
 
 from .application import ServeOptions, config_for, find_application, in_container
+from .drain_test import drain_test
 from .verbs import add_verbs
 
 if TYPE_CHECKING:
@@ -247,3 +248,4 @@ def config_schema() -> None:
 
 
 add_verbs(cli)
+cli.add_command(drain_test)

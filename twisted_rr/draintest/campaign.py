@@ -22,6 +22,9 @@ from twisted_rr.draintest.verdicts import BROKEN, Verdict, together
 #: What is injected when nobody says what: one fault of each kind, in less than two minutes.
 USUAL = ("F1", "F5", "F13", "F14", "F16", "F18", "F26", "F29", "F29:int", "F33", "F41", "F44", "F46")
 
+# Runs whose every record is kept: a page with more would not load.
+_SHOWN = 60
+
 Step = tuple[str, tuple[tuple[Fault, str], ...]]
 
 
@@ -45,7 +48,7 @@ class Asked:
     seed: int = 1
     rate: float = 60.0
     starts: int = 4
-    paths: Paths | None = None
+    paths: Paths = Paths()
 
 
 @attrs.frozen
@@ -55,18 +58,38 @@ class Outcome:
     evidence: Evidence
     verdicts: dict[str, Verdict]
 
+    @property
+    def broken(self) -> list[str]:
+        """The invariants that did not hold."""
+        return [name for name, verdict in self.verdicts.items() if verdict.word == BROKEN]
+
 
 @attrs.define(eq=False)
 class Results:
     """All runs of a campaign.
 
     :ivar errors: runs that could not be made.
+    :ivar requests: of all runs; probes likewise.
     """
 
     seed: int
     outcomes: list[Outcome] = attrs.field(factory=list)
     errors: list[str] = attrs.field(factory=list)
     took: float = 0.0
+    requests: int = 0
+    probes: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One run more. Of the many of a soak only the verdicts are kept, unless one is broken."""
+        self.outcomes.append(outcome)
+        self.requests += len(outcome.evidence.exchanges)
+        self.probes += len(outcome.evidence.probes)
+        if len(self.outcomes) > _SHOWN and not outcome.broken:
+            outcome.evidence.forget()
+
+    def shown(self) -> list[Outcome]:
+        """Those whose records are there."""
+        return [each for each in self.outcomes if each.evidence.probes or each.broken]
 
     def verdicts(self) -> dict[str, Verdict]:
         """One verdict for each invariant."""
@@ -145,7 +168,7 @@ async def carry_out(asked: Asked, tell: Callable[[str], None]) -> Results:
     """Make all the runs; *tell* hears a line for each."""
     results = Results(asked.seed)
     begun = time.monotonic()
-    paths = asked.paths
+    paths, known = asked.paths, False
     end = None if asked.soak is None else begun + asked.soak
     plan: Iterator[Step] = iter(steps(asked)) if end is None else random_steps(asked)
     for name, faults in plan:
@@ -153,8 +176,8 @@ async def carry_out(asked: Asked, tell: Callable[[str], None]) -> Results:
             break
         with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
             launch = asked.launch(scratch)
-            if paths is None:
-                paths = await discover(launch)
+            if not known:
+                paths, known = await discover(launch, paths), True
             await _one(
                 results,
                 Run(name, launch, Path(scratch), faults=faults, paths=paths, load=Load(rate=asked.rate)),
@@ -172,10 +195,10 @@ async def _one(results: Results, run: Run, tell: Callable[[str], None]) -> None:
         outcome = judge(await run.go())
     except Failed as failed:
         results.errors.append(f"{run.evidence.name}: {failed}")
-        tell(f"{run.evidence.name}: {failed}")
+        tell(f"{run.evidence.name}: {str(failed).rstrip().splitlines()[-1]}")
         return
-    results.outcomes.append(outcome)
-    bad = [name for name, verdict in outcome.verdicts.items() if verdict.word == BROKEN]
+    results.add(outcome)
+    bad = outcome.broken
     missed = "".join(f"; {fault} not injected: {why}" for fault, why in run.evidence.missed.items())
     said = f"broken: {', '.join(bad)}" if bad else "all hold"
     tell(f"{run.evidence.name}: {said} ({time.monotonic() - begun:.1f} s){missed}")
@@ -196,8 +219,8 @@ async def _starts(results: Results, asked: Asked, tell: Callable[[str], None]) -
         if launch.config:
             evidence.facts["impossible budget"] = await _impossible(launch)
     outcome = judge(evidence)
-    results.outcomes.append(outcome)
-    bad = [name for name, verdict in outcome.verdicts.items() if verdict.word == BROKEN]
+    results.add(outcome)
+    bad = outcome.broken
     tell(f"{evidence.name}: {'broken: ' + ', '.join(bad) if bad else 'all hold'}")
 
 
@@ -214,12 +237,11 @@ async def _impossible(launch: Launch) -> tuple[int | None, str]:
         target.end()
 
 
-async def discover(launch: Launch) -> Paths:
-    """Which of the usual paths the application has: ``/wait?seconds=``, ``/big?size=``, ``/stream``."""
+async def discover(launch: Launch, given: Paths) -> Paths:
+    """*given*, and where nothing was, the usual paths that are there: ``/wait?seconds=``, ``/big?size=``, ``/stream``."""
     target = Target(launch)
-    lines: list[object] = []
     try:
-        clients = HttpClients(lines, launch.app, Paths(), 3.0)  # type: ignore[arg-type]
+        clients = HttpClients([], launch.app, given, 3.0)
         patience = time.monotonic() + 20.0
         while time.monotonic() < patience and target.code is None:
             line = await clients.once("first")
@@ -231,9 +253,10 @@ async def discover(launch: Launch) -> Paths:
         waits = line.status == 200 and 0.35 < time.monotonic() - begun < 2.5
         big = await clients.once("big", "/big?size=10")
         return Paths(
-            long="/wait?seconds={seconds}" if waits else None,
-            big="/big?size={size}" if big.status == 200 and waits else None,
-            stream="/stream" if await _streams(clients) else None,
+            plain=given.plain,
+            long=given.long or ("/wait?seconds={seconds}" if waits else None),
+            big=given.big or ("/big?size={size}" if big.status == 200 and waits else None),
+            stream=given.stream or ("/stream" if await _streams(clients) else None),
         )
     finally:
         target.note_family()

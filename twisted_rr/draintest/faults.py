@@ -191,6 +191,9 @@ async def _term_again(run: Run) -> None:
 
 
 async def _force(run: Run) -> None:
+    # Something has to be in flight, or the stop would end by itself meanwhile.
+    run.clients.long(run.launch.terms.total * 2, "forced", by_plan=True)
+    await run.wait(0.05)
     run.signal(signal.SIGTERM)
     await run.wait(0.05)
     run.evidence.forced = run.signal(signal.SIGINT)
@@ -391,7 +394,7 @@ _ALL = (
     Fault("F26", "connections queue while the listener closes", _queued_at_close, (ANNOUNCE,), frozenset({HELD})),
     Fault("F27", "a flood of connections", _flood, _EARLY, frozenset({FLOOD})),
     Fault("F29", "SIGTERM again and again", _term_again, _LATE),
-    Fault("F29:int", "SIGTERM, then SIGINT", _force, _DRAIN, frozenset({FORCED, CUTS})),
+    Fault("F29:int", "SIGTERM, then SIGINT", _force, (ANNOUNCE,), frozenset({FORCED, CUTS})),
     Fault("F30", "reload signals", _reload, PHASES, frozenset({NEW_WORKERS})),
     Fault("F31", "the server is stopped past its deadline", _freeze, _DRAIN, frozenset({HELD, CUTS, KILLS, EARLY})),
     Fault("F32", "the server is killed", _kill_server, PHASES, frozenset({KILLED, NO_REPORT})),

@@ -166,6 +166,12 @@ class Evidence:
     reports: int = 0
     log: str = ""
 
+    def forget(self) -> None:
+        """Drop the records, keep the facts."""
+        for records in (self.exchanges, self.probes, self.connects, self.lags):
+            records.clear()
+        self.log = ""
+
     def channel(self, name: str) -> list[Probe]:
         """The probes of one channel, in order."""
         return [probe for probe in self.probes if probe.channel == name]

@@ -37,12 +37,12 @@ class Load:
 
     :ivar rate: requests a second.
     :ivar warm: seconds of it before the signal.
-    :ivar long: long requests in flight at the signal, as parts of the time to the cut.
+    :ivar long: long requests in flight at the signal, as parts of the time from the announce to the cut.
     """
 
     rate: float = 60.0
     warm: float = 1.0
-    long: tuple[float, ...] = (0.3, 0.6)
+    long: tuple[float, ...] = (0.2, 0.5, 0.8)
 
 
 class Failed(Exception):
@@ -111,7 +111,8 @@ class Run:
         await self._inject(RUNNING)
         terms = self.launch.terms
         for part in self._load.long:
-            self.clients.long(terms.cut * part)
+            # Beyond the announce, so that there is something to wait for once the listeners are closed.
+            self.clients.long(terms.announce_max + (terms.cut - terms.announce_max) * part)
         await self.wait(0.2)
         self.target.note_family()
         self.phase = ANNOUNCE

@@ -68,12 +68,15 @@ def from_config(
     overrides: Sequence[str] = (),
     entry: Sequence[str] = (sys.executable, "-m", "twisted_rr.cli.entry"),
     environ: Mapping[str, str] | None = None,
+    *,
+    check_only: bool = False,
 ) -> Launch:
     """The server of a configuration, on free ports, with its budgets times *scale*; raises `RRError`.
 
     Where it would not announce, it is made to: what an announce is for is half of what is tested.
 
-    :param scratch: a folder for the gate.
+    :param scratch: a folder for the gate and the admin socket.
+    :param check_only: write nothing.
     :param entry: what runs ``serve``.
     """
     from twisted_rr.build import read_config
@@ -104,7 +107,9 @@ def from_config(
     server = read.settings("server")
     gate = ""
     if server is not None and server.command:
-        gate = _gate(scratch, server.command[0], environ)
+        gate = f"{scratch}/worker-program"
+        if not check_only:
+            _make_gate(gate, server.command[0], environ)
         rest = ", ".join(json.dumps(word) for word in server.command[1:])
         changed.append(f"server.command=[{json.dumps(gate)}{', ' if rest else ''}{rest}]")
     scaled = read_config(str(path), overrides=changed, environ=environ)
@@ -131,13 +136,12 @@ def from_config(
     )
 
 
-def _gate(scratch: str, program: str, environ: Mapping[str, str]) -> str:
+def _make_gate(file: str, program: str, environ: Mapping[str, str]) -> None:
     """A script that stands in for the workers' program, so that it can be taken away without harm."""
     real = shutil.which(program, path=environ.get("PATH")) or program
-    gate = Path(scratch) / "worker-program"
+    gate = Path(file)
     gate.write_text(f'#!/bin/sh\nexec {shell_quoted(real)} "$@"\n')
     gate.chmod(0o755)
-    return str(gate)
 
 
 def shell_quoted(text: str) -> str:
