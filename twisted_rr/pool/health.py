@@ -99,6 +99,10 @@ class PoolHealth:
             return "the queue is full"
         return "all workers are busy" if self._pool.busy() else None
 
+    def counts(self) -> tuple[int, int]:
+        """Workers that live, and that there should be."""
+        return self._pool.counts()
+
     def activity(self) -> int:
         """A number that changes with every byte, heartbeat and tick of CPU time of the workers; reads /proc."""
         return sum(

@@ -173,13 +173,63 @@ def test_strange_clients_are_answered(request_bytes: bytes, status: int) -> None
     assert Rig().start().client().send(request_bytes).answer()[0] == status
 
 
-def test_connections_are_capped() -> None:
+def held(rig: Rig) -> Client:
+    """A connection with a long poll, which is not idle."""
+    return rig.client().get("/ready", if_none_match='"running"', prefer="wait=30")
+
+
+def test_a_connection_beyond_the_cap_takes_the_place_of_the_longest_idle() -> None:
     rig = Rig(max_connections=2).start()
     first, second = rig.client(), rig.client()
+    second.get("/health").answer()
+    assert rig.client().get("/health").answer()[0] == 200
+    assert (first.transport.closing, second.transport.closing) == ("linger", "")
+
+
+def test_when_none_is_idle_it_gets_a_clear_503() -> None:
+    rig = Rig(max_connections=2).start()
+    held(rig), held(rig)
+    status, headers, body = rig.client().answer()
+    assert (status, headers["connection"], headers["retry-after"]) == (503, "close", "1")
+    assert body == b"too many connections to the status listener\n"
+
+
+def test_a_flood_beyond_that_is_just_closed_until_those_refused_are_gone() -> None:
+    rig = Rig(max_connections=1).start()
+    held(rig)
+    refused = [rig.client() for _ in range(64)]
     assert rig.client().protocol is None
+    refused[0].leave()
+    assert rig.client().answer()[0] == 503
+
+
+def test_a_long_poll_beyond_the_cap_is_answered_at_once_and_truthfully() -> None:
+    rig = Rig(max_waiting=1).start()
+    waiting, other = held(rig), held(rig)
+    assert waiting.answer()[0] == 0
+    assert other.answer()[0] == 304
+
+
+def test_who_asks_is_told_to_the_drain_as_a_possible_probe() -> None:
+    rig = Rig().start()
+    client = rig.client()
+    for _ in range(4):
+        client.get("/ready", user_agent="checker/1")
+        rig.clock.advance(5)
+    now = rig.clock.seconds()
+    assert rig.drain.probes.gone_at(now - 5) == now - 5 + 10
+
+
+def test_after_the_cap_closed_one_the_stop_still_ends() -> None:
+    rig = Rig(max_connections=1).start()
+    first = rig.client()
+    second = rig.client().get("/health")
+    done = rig.stop()
+    rig.clock.advance(0.05)
     first.leave()
-    assert rig.client().protocol is not None
-    assert second.get("/health").answer()[0] == 200
+    second.leave()
+    rig.clock.advance(0.2)
+    assert len(done) == 1
 
 
 def test_a_client_that_does_not_ask_is_closed() -> None:

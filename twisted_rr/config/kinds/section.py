@@ -19,7 +19,8 @@ class Section(Kind):
     """A map with the keys of *cls*, read to an instance of it.
 
     *cls* may have a method ``problems()`` that yields ``(key, reason)`` for combinations which make
-    no sense; it is called with the complete instance.
+    no sense; it is called with the complete instance. ``warnings()`` likewise yields what works but deserves a
+    look.
     """
 
     expected = "a section of keys and values"
@@ -71,6 +72,10 @@ class Section(Kind):
         for name, reason in found:
             entry = entries.get(name.split(".")[0])
             (at.child(name) if name else at).reject(node if entry is None else entry.mark, reason)
+        if not found and hasattr(made, "warnings"):
+            for name, reason in made.warnings():
+                entry = entries.get(name.split(".")[0])
+                (at.child(name) if name else at).warn(node if entry is None else entry.mark, reason)
         return INVALID if found else made
 
     def _hint(self, name: str, at: Place) -> str:

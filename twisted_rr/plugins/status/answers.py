@@ -45,6 +45,8 @@ LONGEST_WAIT = 60.0
 _SHUTTING_DOWN = b"service is shutting down\n"
 _NO_JOBS = b"jobs plugin not found\n"
 
+_MOST_CHECKS = 50
+
 _PLAIN = b"text/plain; charset=utf-8"
 
 
@@ -174,6 +176,13 @@ def _always(facts: Facts, settings: StatusSettings) -> Headers:
     if facts.draining:
         headers.append((b"x-rr-in-flight", str(facts.in_flight).encode()))
         headers.append((b"x-rr-drain-deadline", str(math.ceil(facts.remaining)).encode()))
+    own = verdicts.configured(facts, settings).headers
+    if own:
+        word = verdicts.lifecycle_word(facts, settings)
+        theirs = {
+            name.lower().encode(): value.replace("{state}", word).encode() for name, value in own.items()
+        }
+        headers = [(name, value) for name, value in headers if name not in theirs] + list(theirs.items())
     return headers
 
 
@@ -212,7 +221,7 @@ def _detailed(verdict: Verdict, facts: Facts, settings: StatusSettings) -> bytes
     messages = [f"{each.plugin_name}: {each.error_message}" for each in verdict.entries if each.error_message]
     if messages:
         body["output"] = "; ".join(messages)
-    body["checks"] = _checks(verdict, facts, word)
+    body["checks"] = _folded(_checks(verdict, facts, word))
     return msgspec.json.encode(body)
 
 
@@ -223,8 +232,16 @@ def _checks(verdict: Verdict, facts: Facts, word: str) -> dict[str, list[dict[st
     }
     for plugin in facts.plugins:
         trouble = plugin.not_alive or plugin.not_ready
+        trouble = trouble or plugin.saturated
         level = verdicts.FAIL if plugin.proved else verdicts.WARN if trouble else verdicts.PASS
         checks[f"{plugin.name}:state"] = [{"componentType": "component", "status": level}]
+        if plugin.workers is not None:
+            alive, wanted = plugin.workers
+            enough = verdicts.PASS if alive >= wanted else verdicts.WARN
+            checks[f"{plugin.name}:workersAlive"] = [_observed(alive, "workers", enough)]
+    for check in facts.checks:
+        level = verdicts.FAIL if check.failing else verdicts.PASS if check.known else verdicts.WARN
+        checks[f"{check.name}:check"] = [{"componentType": "datastore", "status": level}]
     for each in facts.protocols:
         checks[f"{each.name}:inFlight"] = [
             _observed(each.count, "requests", leaving if each.count else verdicts.PASS)
@@ -238,6 +255,16 @@ def _checks(verdict: Verdict, facts: Facts, word: str) -> dict[str, list[dict[st
         if facts.arrived_ago is not None:
             checks["drain:lastNewConnection"] = [_observed(round(facts.arrived_ago, 1), "s", verdicts.PASS)]
     return checks
+
+
+def _folded(checks: dict[str, list[dict[str, object]]]) -> dict[str, list[dict[str, object]]]:
+    """At most `_MOST_CHECKS`: the kubelet reads 10 KiB of a body and no more."""
+    rest = len(checks) - _MOST_CHECKS
+    if rest <= 0:
+        return checks
+    kept = dict(list(checks.items())[:_MOST_CHECKS])
+    kept["folded:count"] = [_observed(rest, "checks", verdicts.WARN)]
+    return kept
 
 
 def _observed(value: float, unit: str, status: str) -> dict[str, object]:

@@ -33,12 +33,45 @@ class Evidence:
 
 
 class Progress:
-    """For ``liveness: strict``: whether anything was completed while something was in flight."""
+    """For ``liveness: strict``: whether there is any sign of progress while something is in flight."""
 
     def __init__(self) -> None:
-        self._done = -1
+        self._signs: tuple[int, ...] = ()
 
-    def observe(self, in_flight: int, done: int) -> str | None:
-        """A reason when something is in flight and *done*, the number of completions, stood still."""
-        moved, self._done = done != self._done, done
-        return None if moved or not in_flight else "nothing was completed"
+    def observe(self, in_flight: int, signs: tuple[int, ...]) -> str | None:
+        """A reason when something is in flight and all *signs* (completions, bytes, CPU time) stood still."""
+        moved, self._signs = signs != self._signs, signs
+        return None if moved or not in_flight else "no completion, byte, heartbeat or CPU time"
+
+
+class Saturation:
+    """Whether being busy counts against readiness: it has to last, and then to be over for a while.
+
+    Asked at every probe and once a second; one look at which a call would have run at once ends a stretch, so a pool
+    that keeps up under full load is not taken for one that does not.
+
+    :param after: how long it has to last. :param recover: how long it has to be over.
+    """
+
+    def __init__(self, after: float, recover: float) -> None:
+        self._after = after
+        self._recover = recover
+        self._busy_since: float | None = None
+        self._free_since: float | None = None
+        self._unready = False
+
+    def observe(self, now: float, busy: bool) -> bool:
+        """It is *busy* now; whether that makes it unready."""
+        if busy:
+            self._free_since = None
+            if self._busy_since is None:
+                self._busy_since = now
+            if now - self._busy_since >= self._after:
+                self._unready = True
+        else:
+            self._busy_since = None
+            if self._free_since is None:
+                self._free_since = now
+            if now - self._free_since >= self._recover:
+                self._unready = False
+        return self._unready

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
 from twisted_rr.interfaces import IFront, IHealth, IHost, IInFlight
 from twisted_rr.lifecycle.previous_exit import PreviousExit
+from twisted_rr.plugins.status.checks.runner import CheckFacts
 from twisted_rr.plugins.status.config import StatusSettings
-from twisted_rr.plugins.status.evidence import Evidence, Progress
+from twisted_rr.plugins.status.evidence import Evidence, Progress, Saturation
 
 LIFECYCLE = "lifecycle"
 
@@ -23,6 +24,9 @@ class PluginFacts:
     :ivar not_alive_for: since how many seconds it says so.
     :ivar proved: whether that is to be believed: only proof makes /health say no.
     :ivar not_ready: why a new call would not be served, None when it would.
+    :ivar saturated: why one would have to wait, None when it would run at once.
+    :ivar overloaded: that has lasted long enough to send calls elsewhere.
+    :ivar workers: how many live, and how many there should be; None where there are none.
     """
 
     name: str
@@ -30,6 +34,9 @@ class PluginFacts:
     not_alive_for: float = 0.0
     proved: bool = False
     not_ready: str | None = None
+    saturated: str | None = None
+    overloaded: bool = False
+    workers: tuple[int, int] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +72,7 @@ class Facts:
     plugins: tuple[PluginFacts, ...] = ()
     protocols: tuple[ProtocolFacts, ...] = ()
     previous_exit: str = ""
+    checks: tuple[CheckFacts, ...] = ()
 
     @property
     def in_flight(self) -> int:
@@ -80,12 +88,21 @@ class Facts:
 class Collector:
     """Asks the host's providers. They never block, so neither does this."""
 
-    def __init__(self, host: IHost, settings: StatusSettings, log: Any) -> None:
+    def __init__(
+        self,
+        host: IHost,
+        settings: StatusSettings,
+        log: Any,
+        checks: Callable[[], tuple[CheckFacts, ...]] = tuple,
+    ) -> None:
         self._host = host
         self._stuck_after = settings.stuck_after
         self._strict = settings.liveness == "strict"
         self._evidence = Evidence(settings.stuck_after)
         self._progress = Progress()
+        self._on_saturation = settings.on_saturation
+        self._saturations: dict[str, Saturation] = {}
+        self._checks = checks
         self._log = log
 
     def collect(self) -> Facts:
@@ -105,11 +122,13 @@ class Collector:
             plugins=tuple(sorted(self._plugins(now, protocols), key=lambda plugin: plugin.name)),
             protocols=protocols,
             previous_exit=self._previous_exit(),
+            checks=self._checks(),
         )
 
     def start(self) -> None:
         """Start anew: what was seen before a stop is no evidence. Pools are told ``status.stuck_after``."""
         self._evidence.forget()
+        self._saturations.clear()
         for provider in self._host.collect(IHealth):
             if hasattr(provider, "stuck_after"):
                 provider.stuck_after = self._stuck_after
@@ -127,6 +146,7 @@ class Collector:
             told = self._ask(provider.name, provider.alive)
             not_alive = told or stalled
             age = self._evidence.observe(now, provider.name, not_alive)
+            saturated = self._ask(provider.name, getattr(provider, "saturated", _never))
             yield PluginFacts(
                 name=provider.name,
                 not_alive=not_alive,
@@ -134,7 +154,19 @@ class Collector:
                 # A provider has waited before it said so; what we see ourselves has to last first.
                 proved=told is not None or self._evidence.proves(age),
                 not_ready=self._ask(provider.name, provider.ready),
+                saturated=saturated,
+                overloaded=self._overloaded(provider.name, now, saturated is not None),
+                workers=provider.counts() if hasattr(provider, "counts") else None,
             )
+
+    def _overloaded(self, name: str, now: float, busy: bool) -> bool:
+        how = self._on_saturation
+        if how.mode != "lasting":
+            return busy and how.mode == "at_once"
+        found = self._saturations.get(name)
+        if found is None:
+            found = self._saturations[name] = Saturation(how.after, how.recover)
+        return found.observe(now, busy)
 
     def _ask(self, name: str, question: Any) -> str | None:
         # A provider must not raise; one that does cannot be trusted to make progress.
@@ -160,4 +192,15 @@ class Collector:
     def _stalled(self, now: float) -> str | None:
         sets = self._in_flights()
         done = sum(getattr(each, name, 0) for each in sets for name in ("finished", "cut", "lost"))
-        return self._progress.observe(sum(each.count() for each in sets), done)
+        active = [
+            each
+            for kind in (IHealth, IFront)
+            for each in self._host.collect(kind)
+            if hasattr(each, "activity")
+        ]
+        signs = (int(done), *(int(each.activity()) for each in active))
+        return self._progress.observe(sum(each.count() for each in sets), signs)
+
+
+def _never() -> None:
+    """A provider that knows no saturation."""

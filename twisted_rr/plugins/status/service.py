@@ -22,6 +22,7 @@ from twisted_rr.interfaces import IHost
 from twisted_rr.net import ports
 from twisted_rr.plugins.status import answers, verdicts
 from twisted_rr.plugins.status.answers import Answer, Question
+from twisted_rr.plugins.status.checks.runner import Run, Runner, no_checks
 from twisted_rr.plugins.status.config import StatusSettings
 from twisted_rr.plugins.status.facts import Collector
 from twisted_rr.plugins.status.waiting import Waiter, WaitingRoom
@@ -32,6 +33,22 @@ _SWEEP = 1.0
 # is aborted. Together below the 200 ms that may lie between the last answer and the exit (I10).
 _LAST_QUESTIONS = 0.05
 _LAST_ANSWERS = 0.1
+
+
+_REFUSAL_LINGER = 0.5
+_MOST_REFUSALS = 64
+
+
+def _host_of(peer: Any) -> str:
+    """Who asks, without the port; all of a unix socket are one."""
+    return str(getattr(peer, "host", "unix"))
+
+
+def _agent(headers: Any) -> str:
+    for name, value in headers:
+        if name == b"user-agent":
+            return str(value.decode("latin-1"))
+    return ""
 
 
 class _Answered:
@@ -79,13 +96,18 @@ class StatusFront:
         self._collector = collector
         self._room = room
         self._log = host.log("status")
-        self.sessions: set[Any] = set()
+        self._probed = getattr(host.drain, "probed", None)
+        #: Open connections, the oldest first; those that are being closed are in ``leaving``.
+        self.sessions: dict[Any, None] = {}
+        self.leaving: set[Any] = set()
         #: Called when the last connection is gone.
         self.on_empty: Callable[[], None] = lambda: None
 
     def begin(self, session: Session, request: Any) -> Any:
         """Answer, or hold the question when its client asked for that and nothing has changed."""
         question = answers.read(request.method, request.target, request.headers)
+        if self._probed is not None and question.route:
+            self._probed(_host_of(session.peer), _agent(request.headers))
         first = self._answer(question)
         if question.wait and question.route and question.known_tag == first.tag:
             waiter = Waiter(
@@ -104,9 +126,20 @@ class StatusFront:
 
     def closed(self, session: Session) -> None:
         """A connection is gone."""
-        self.sessions.discard(session)
-        if not self.sessions:
+        self.sessions.pop(session, None)
+        self.leaving.discard(session)
+        if not self.sessions and not self.leaving:
             self.on_empty()
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle for longest; False when none is idle."""
+        for session in list(self.sessions):
+            if session.close_idle():
+                # It may be gone already, or linger for a moment.
+                if self.sessions.pop(session, self) is not self:
+                    self.leaving.add(session)
+                return True
+        return False
 
     def _answer(self, question: Question) -> Answer:
         return answers.answer(question, self._collector.collect(), self._settings)
@@ -135,7 +168,7 @@ class _Connection(Protocol):
             transport.getPeer(),
             transport.getHost(),
         )
-        self._front.sessions.add(self._session)
+        self._front.sessions[self._session] = None
 
     def dataReceived(self, data: bytes) -> None:
         if self._session is not None:
@@ -147,14 +180,42 @@ class _Connection(Protocol):
             session.connection_lost()
 
 
+#: The answer to a connection too many. Nothing was asked, so nothing is told but that.
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+    b"cache-control: no-store\r\nretry-after: 1\r\nconnection: close\r\n\r\n%b"
+)
+_TOO_MANY_TEXT = b"too many connections to the status listener\n"
+
+
+class _TooMany(Protocol):
+    """A connection beyond the limit: a clear word, and the end of it."""
+
+    def __init__(self, factory: _Factory) -> None:
+        self._factory = factory
+
+    def connectionMade(self) -> None:
+        self._factory.refused += 1
+        transport: Any = self.transport
+        transport.write(_TOO_MANY % (len(_TOO_MANY_TEXT), _TOO_MANY_TEXT))
+        transport.close_lingering(_REFUSAL_LINGER)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self._factory.refused -= 1
+
+
 class _Factory:
-    """Makes connections, up to a number."""
+    """Makes connections, up to a number.
+
+    :ivar refused: connections that are being told that they are too many.
+    """
 
     noisy = False
 
     def __init__(self, front: StatusFront, settings: StatusSettings, clock: Callable[[], float]) -> None:
         self._front = front
         self._most = settings.max_connections
+        self.refused = 0
         # A probe sends its question at once and reads the answer at once; nobody else is expected here.
         patience = max(settings.check_timeout, 0.1)
         self._session_settings = SessionSettings(
@@ -167,8 +228,11 @@ class _Factory:
         )
         self._clock = clock
 
-    def buildProtocol(self, address: Any) -> _Connection | None:
-        if len(self._front.sessions) >= self._most:
+    def buildProtocol(self, address: Any) -> Protocol | None:
+        if len(self._front.sessions) >= self._most and not self._front.make_room():
+            # Bounded too: a flood is just closed.
+            return _TooMany(self) if self.refused < _MOST_REFUSALS else None
+        if len(self._front.leaving) >= max(self._most, _MOST_REFUSALS):
             return None
         return _Connection(self._front, self._session_settings, self._clock)
 
@@ -183,13 +247,19 @@ class StatusService(Service):
     """Listens from ``startService`` on; ``stopService`` ends within 150 ms."""
 
     def __init__(
-        self, host: IHost, settings: StatusSettings, bind: Callable[[str], Any] = ports.bind
+        self,
+        host: IHost,
+        settings: StatusSettings,
+        bind: Callable[[str], Any] = ports.bind,
+        run: Run = no_checks,
     ) -> None:
+        """*run* runs one of ``status.checks`` once."""
         self.setName("status")
         self._host = host
         self._settings = settings
         self._bind = bind
-        self._collector = Collector(host, settings, host.log("status"))
+        self._checks = Runner(settings.checks, settings.check_timeout, host.clock, run, host.log("status"))
+        self._collector = Collector(host, settings, host.log("status"), self._checks.facts)
         self._room = WaitingRoom(host.clock, settings.max_waiting)
         self.front = StatusFront(host, settings, self._collector, self._room)
         self._port: Any = None
@@ -227,6 +297,7 @@ class StatusService(Service):
         factory = _Factory(self.front, self._settings, self._host.clock.seconds)
         self._port.listen(factory, self._host.reactor)
         self._collector.start()
+        self._checks.start()
         self._unwatch = self._host.drain.watch(self._changed)
         self._changed(self._host.drain.state)
         self._tick()
@@ -249,6 +320,7 @@ class StatusService(Service):
         if self.running:
             super().stopService()
         self._stop_watching()
+        self._checks.stop()
         port, self._port = self._port, None
         if port is not None:
             if port.listening:
@@ -270,12 +342,12 @@ class StatusService(Service):
         for session in list(self.front.sessions):
             session.close_idle(half_received=True)
         await self._settle(_LAST_ANSWERS)
-        for session in list(self.front.sessions):
+        for session in [*self.front.sessions, *self.front.leaving]:
             session.cut()
 
     async def _settle(self, seconds: float) -> None:
         """Wakers: a timer, and the end of the last connection."""
-        if not self.front.sessions:
+        if not self.front.sessions and not self.front.leaving:
             return
         settled: Deferred[None] = Deferred()
         timer = self._host.clock.callLater(seconds, settled.callback, None)
