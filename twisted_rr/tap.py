@@ -93,16 +93,16 @@ def reset(server: Server) -> None:
         pool.reset().addErrback(lambda failure: logger.failure("the reset failed", failure=failure))
 
 
-def last_words(server: Server, mode: str) -> None:
+def last_words(server: Server, mode: str, path: str = termination.PATH) -> None:
     """Leave the report of a stop where Kubernetes looks for it, as ``drain.report.termination_log`` says."""
     if mode == "false":
         return
 
     def write() -> None:
         if server.report is not None:
-            trouble = termination.write(server.report.record(), must=mode == "true")
+            trouble = termination.write(server.report.record(), path, must=mode == "true")
             if trouble:
-                log.logger("drain").warn("{path}: {trouble}", path=termination.PATH, trouble=trouble)
+                log.logger("drain").warn("{path}: {trouble}", path=path, trouble=trouble)
 
     server.at_end(write)
 

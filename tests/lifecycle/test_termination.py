@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lifecycle_world import World
 
 from twisted_rr.lifecycle.blockers import Blocker
 from twisted_rr.lifecycle.report import Report
 from twisted_rr.lifecycle.termination import LIMIT, fitted, write
+from twisted_rr.tap import last_words
 
 
 def record(blockers: int = 0, path: str = "/slow") -> dict[str, Any]:
@@ -57,3 +59,18 @@ def test_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
     before = time.monotonic()
     assert write(record(), str(pipe)) != ""
     assert time.monotonic() - before < 1
+
+
+@pytest.mark.parametrize(("mode", "written"), [("auto", True), ("true", True), ("false", False)])
+def test_the_stop_of_a_process_leaves_its_report_as_configured(
+    tmp_path: Path, mode: str, written: bool
+) -> None:
+    file = tmp_path / "log"
+    file.touch()
+    world = World().start()
+    last_words(world.server, mode, str(file))
+    world.stop()
+    world.reactor.spend(1.0)
+    assert bool(file.read_text()) is written
+    if written:
+        assert json.loads(file.read_text())["outcome"] == "drained"
