@@ -170,3 +170,13 @@ def test_under_twistd_the_code_arrives_and_a_real_signal_drains() -> None:
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         assert done.stdout.split() == ["announce", "draining:announce", "finish", "ran", "0.3", words]
+
+
+def test_an_end_that_is_not_the_servers_own_has_a_code_unless_zero_was_asked_for() -> None:
+    exits = Exits(lambda code: None)
+    exits.follow(lambda: 0)
+    assert (exits.code, exits.code_or(3)) == (0, 3)
+    exits.follow(lambda: 5)
+    assert exits.code_or(3) == 5
+    exits.follow(lambda: 0, zero=True)
+    assert exits.code_or(3) == 0

@@ -49,7 +49,11 @@ class Exits:
     @property
     def code(self) -> int:
         """The code as it stands now."""
-        code = EXIT_FAILED if self._failed else self._outcome()
+        return self.code_or(EXIT_DRAINED)
+
+    def code_or(self, otherwise: int) -> int:
+        """The same, with *otherwise* in the place of a good end."""
+        code = EXIT_FAILED if self._failed else self._outcome() or otherwise
         return EXIT_DRAINED if self._zero and code != EXIT_FAILED else code
 
     def leave(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .backstop import Backstop
 from .exits import Exits
 from .signals import Signals
 
@@ -19,6 +20,7 @@ class Process:
     """The exit hook and the signal handlers, installed by being made.
 
     :ivar exits: the exit code.
+    :ivar backstop: ends the process when its reactor cannot.
     :ivar signals: the handlers; `follow` lets them act on a server.
     """
 
@@ -27,12 +29,15 @@ class Process:
         self.exits = Exits()
         self.exits.install()
         self.signals = Signals()
+        self.backstop = Backstop(self.exits.code_or)
+        self.signals.alarm = self.backstop.alarm
         self.signals.install()
 
     def follow(self, server: Server, reactor: Any, drain: DrainSettings) -> None:
         """Signals stop *server*, and its outcome becomes the exit code."""
         second = drain.second_signal
         self.signals.attach(reactor, server.drain, second_int=second.int, second_term=second.term)
+        self.backstop.follow(server, reactor)
         self.exits.follow(lambda: server.code, zero=drain.exit_code == "zero")
 
     def failed(self, failure: Any) -> None:

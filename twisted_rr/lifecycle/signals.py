@@ -35,6 +35,8 @@ TABLE: dict[str, tuple[str, str]] = {
 
 HANDLED = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+_ENDING = frozenset((signal.SIGTERM, signal.SIGQUIT, signal.SIGINT))
+
 # How long an interrupt may wait for its reactor turn before the next one ends the process on the spot.
 _PATIENCE = 0.5
 
@@ -55,6 +57,7 @@ class Signals:
     `install` first; `attach` once there are a reactor and a drain. Signals that came in between are
     delivered then.
 
+    :ivar alarm: called in the handler of a signal that asks to stop, so it must be safe there.
     :ivar reload: called for SIGHUP without a terminal.
     :ivar reopen: called for SIGUSR1: open log files anew.
     :ivar reset: called for SIGUSR2: reload, then replace all workers.
@@ -81,6 +84,7 @@ class Signals:
         # Asked now and again once running: after a hang-up the terminal can no longer be asked for.
         self._in_terminal = terminal()
         self._log: Any = None
+        self.alarm: Callable[[], object] = lambda: None
         self.reload: Callable[[], object] | None = None
         self.reopen: Callable[[], object] | None = None
         self.reset: Callable[[], object] | None = None
@@ -121,6 +125,8 @@ class Signals:
             # Nothing answers, not even the reactor: whoever presses Ctrl-C again means it. Workers die with us.
             self._leave(EXIT_FORCED)
         self._noted.append((number, now))
+        if number in _ENDING or (number == signal.SIGHUP and self._in_terminal):
+            self.alarm()
         if self._reactor is not None:
             self._reactor.callFromThread(self._deliver)
 
