@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -397,6 +398,28 @@ def test_without_any_folder_to_write_to_there_is_an_abstract_socket(tmp_path):
         server.kill()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_stranger_is_not_served_even_where_no_file_protects_the_socket(tmp_path):
+    name = f"@rr-stranger-{os.getpid()}"
+    ask_as = (
+        "import os, socket, sys; os.setuid(int(sys.argv[1])); s = socket.socket(socket.AF_UNIX)\n"
+        "s.connect('\\0' + sys.argv[2][1:])\n"
+        "try:\n s.sendall(b'POST /drain HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'); print(s.recv(100))\n"
+        "except OSError as error: print(error)"
+    )
+    with administered(tmp_path, admin={"socket": name}) as server:
+
+        def said(uid: int) -> str:
+            command = [sys.executable, "-c", ask_as, str(uid), name]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        assert "HTTP/1.1" not in said(65534)
+        assert server.status("/ready")[0] == 200
+        assert "user 65534 may not use the admin socket" in server.log()
+        assert "HTTP/1.1 200" in said(0)
+        assert verb(server, "undrain").returncode == 0
+
+
 def test_a_server_of_an_application_is_found_from_its_folder(tmp_path):
     port, status = free_port(), free_port()
     env = {**os.environ, **runtime(tmp_path)}
@@ -418,6 +441,8 @@ def test_a_server_of_an_application_is_found_from_its_folder(tmp_path):
         assert probe("tiny:app") == 0
         assert probe("other:app") == 1
         assert probe(cwd="/") == 1
+        (tmp_path / ".rr.yaml").write_text('version: "3"\n')
+        assert probe() == 0, "a configuration that is not served hides nothing"
         assert subprocess.run([script, "stop", "--wait"], cwd=tmp_path, env=env).returncode == 0
         assert server.wait(5) == 0
     finally:

@@ -40,7 +40,8 @@ class Target:
         self._environ = environ
         self._folder = folder
         self._uid = uid
-        if config is None and application is None and os.path.exists(os.path.join(folder, DEFAULT)):
+        self._guessed = config is None and application is None
+        if self._guessed and os.path.exists(os.path.join(folder, DEFAULT)):
             config = DEFAULT
         self._config = None if config is None else os.path.join(folder, config)
         self._sections: Mapping[str, Any] | None = None
@@ -77,10 +78,15 @@ class Target:
 
     def _found(self) -> list[str]:
         if self._config is not None:
-            return place.find(place.name_of_file(self._config), self._environ, self._uid)
+            found = place.find(place.name_of_file(self._config), self._environ, self._uid)
+            # Beside a configuration that nobody asked for, an application may be what is served.
+            return found or (self._in_folder() if self._guessed else [])
         if self._application is not None:
             name = place.name_of_application(self._folder, self._application)
             return place.find(name, self._environ, self._uid)
+        return self._in_folder()
+
+    def _in_folder(self) -> list[str]:
         return place.find_in_folder(self._folder, self._environ, self._uid)
 
     def _configured(self) -> list[str]:

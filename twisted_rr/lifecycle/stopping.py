@@ -332,4 +332,4 @@ class WayOut:
             **{name: value for name, value in report.record().items() if value not in (None, [], {})},
         )
         for advice in report.advice:
-            self._log.warn("{advice}", advice=advice.text)
+            say("{advice}", advice=advice.text)
