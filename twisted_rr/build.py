@@ -5,6 +5,7 @@ Which plugins exist is discovery's; what a section means is its plugin's. Nothin
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +43,7 @@ from twisted_rr.pool.on_init import OnInit
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.relay import RelayListener, relay_service
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
+from twisted_rr.reload import PlacedPool, Reloader
 
 
 class PluginSection(Section):
@@ -83,11 +85,17 @@ def read_config(
     environ: Mapping[str, str] | None = None,
     dotenv: str | None = None,
     plugins: Mapping[str, ServerPlugin] | None = None,
+    folder: str | os.PathLike[str] = ".",
 ) -> Config:
-    """Read a file, or a dict with the same keys; raises `ConfigError` with every problem."""
+    """Read a file, or a dict with the same keys; raises `ConfigError` with every problem.
+
+    Relative paths are resolved from *folder*.
+    """
     environ = os.environ if environ is None else environ
     plugins = discover() if plugins is None else plugins
-    return load(source, registry(plugins), overrides=overrides, environ=environ, dotenv=dotenv)
+    return load(
+        source, registry(plugins), overrides=overrides, environ=environ, dotenv=dotenv, directory=folder
+    )
 
 
 @implementer(IHost)
@@ -106,9 +114,11 @@ class Host:
         """See `IHost`."""
         return logger(self._name)
 
-    def pool(self, name: str, settings: PoolSettings, mode: str) -> IWorkerPool:
+    def pool(self, name: str, settings: PoolSettings, mode: str, key: str = "pool") -> IWorkerPool:
         """See `IHost`."""
-        return self._builder.pool(name, settings, mode)
+        pool = self._builder.pool(name, settings, mode)
+        self._builder.pools.append(PlacedPool(self._name, key, pool))
+        return pool
 
     def bind(self, address: str, key: str = "address") -> ports.BoundPort:
         """See `IHost`."""
@@ -127,7 +137,7 @@ class Host:
 
     def collect(self, interface: Any) -> Iterable[Any]:
         """See `IHost`."""
-        return list(self._builder.providers.get(interface, ()))
+        return self._builder.collect(interface)
 
     def setting(self, section: str) -> Any:
         """See `IHost`."""
@@ -164,16 +174,20 @@ class Builder:
         on_failure: Callable[[Failure], None] | None,
         stop: Callable[[str], object] | None = None,
         inherited: Inherited | None = None,
+        read: Callable[[], Config] | None = None,
+        folder: str = "",
     ) -> None:
         self.config = config
         self.inherited = Inherited() if inherited is None else inherited
         self.reactor = reactor
         self.plugins = plugins
         self.providers: dict[Any, list[Any]] = {}
+        self.pools: list[PlacedPool] = []
         self._environ = environ
+        self._folder = folder
         self._stop = stop
         drain: DrainSettings = config.settings("drain") or DrainSettings()
-        self.budget, self.warnings = plan(drain, config.settings("endure"), environ)
+        self.budget, self.warnings = self.plan_stop(config)
         self.server = Server(
             reactor,
             self.budget,
@@ -184,6 +198,9 @@ class Builder:
         )
         self.server.setName("rr")
         self._pool_host: PoolHost | None = None
+        self._stop_schedule = StopSchedule(term=self.budget.frame, kill=self.budget.worker_stop)
+        if read is not None:
+            self.server.reload = Reloader(self, read).reload
 
     def build(self) -> Server:
         """Load the plugins whose sections are there and let each build its part."""
@@ -215,7 +232,7 @@ class Builder:
 
     def pool(self, name: str, settings: PoolSettings, mode: str) -> WorkerPool:
         """A pool in phase WORKERS; raises `ConfigError` when nobody says what its workers run."""
-        server = self._server_settings()
+        server = self.server_settings(self.config)
         if not (settings.command or server.command):
             raise ConfigError(
                 [ConfigProblem("server.command", f"is required: the command that runs {name}'s workers")]
@@ -225,12 +242,31 @@ class Builder:
         self.providers.setdefault(IHealth, []).append(pool.health)
         return pool
 
-    def _server_settings(self) -> ServerSettings:
-        """The section ``server``. Workers of a file run in that file's folder, as under RoadRunner."""
-        server: ServerSettings = self.config.settings("server") or ServerSettings()
-        if server.directory or not self.config.files:
+    def collect(self, interface: Any) -> Iterable[Any]:
+        """Every provider of *interface* so far."""
+        return list(self.providers.get(interface, ()))
+
+    def server_settings(self, config: Config) -> ServerSettings:
+        """The section ``server``. Workers of a file run in that file's folder, as under RoadRunner.
+
+        Links are followed now, so that a reload finds where they lead by then.
+        """
+        server: ServerSettings = config.settings("server") or ServerSettings()
+        folder = str(Path(config.file).parent) if config.file else self._folder
+        if server.directory or not folder:
             return server
-        return attrs.evolve(server, directory=str(Path(self.config.files[0]).resolve().parent))
+        return attrs.evolve(server, directory=os.path.realpath(folder))
+
+    def plan_stop(self, config: Config) -> tuple[Budget, list[str]]:
+        """The budget of a stop, and warnings; raises `ConfigError`."""
+        drain = config.settings("drain") or DrainSettings()
+        return plan(drain, config.settings("endure"), self._environ)
+
+    def use_budget(self, budget: Budget) -> None:
+        """Stop by *budget* from now on, the workers too."""
+        self.budget = budget
+        self.server.drain.replan(budget)
+        self._stop_schedule.term, self._stop_schedule.kill = budget.frame, budget.worker_stop
 
     def _pool_host_for(self, server: ServerSettings) -> PoolHost:
         """Made once: pools share the relay's listener and the ``on_init`` command."""
@@ -242,7 +278,7 @@ class Builder:
                 drain=self.server.drain,
                 version=twisted_rr.__version__,
                 relays=self._relays(server),
-                stop=StopSchedule(term=self.budget.frame, kill=self.budget.worker_stop),
+                stop=self._stop_schedule,
             )
             if server.on_init is not None:
                 host = attrs.evolve(host, prepare=OnInit(server.on_init, host, logger("server")).run)
@@ -269,6 +305,8 @@ def make_server(
     on_failure: Callable[[Failure], None] | None = None,
     stop: Callable[[str], object] | None = None,
     inherited: Inherited | None = None,
+    read: Callable[[], Config] | None = None,
+    folder: str = "",
 ) -> Server:
     """The service tree for *config* on *reactor*; raises `ConfigError` and `PluginLoadError`.
 
@@ -276,6 +314,8 @@ def make_server(
     seconds are monotonic already. *on_failure* is called when the server cannot go on; without it the
     server stops itself. *stop* stops the process, given a cause; without it the process is not ours, and there is
     an admin socket only when ``admin.socket`` asks for one. *inherited* has the sockets that a service manager passed.
+    *read* reads the configuration again, for ``Server.reload``. *folder*: where workers of a configuration without
+    a file run.
     """
     if clock is None and getattr(reactor, "seconds", None) is time.monotonic:
         clock = reactor
@@ -288,6 +328,8 @@ def make_server(
         on_failure=on_failure,
         stop=stop,
         inherited=inherited,
+        read=read,
+        folder=folder,
     )
     server = builder.build()
     log = logger("config")
@@ -304,7 +346,8 @@ def embed(
 
     It installs no signal handler, no exit hook and no log observer.
     """
-    return make_server(read_config(config, overrides=overrides), reactor)
+    read = functools.partial(read_config, config, overrides=overrides)
+    return make_server(read(), reactor, read=read)
 
 
 def describe_budget(budget: Budget) -> str:

@@ -277,7 +277,14 @@ class IRemote(Interface):
 
 
 class IReloadable(Interface):
-    """Something whose settings can change while it runs."""
+    """Something whose settings can change while it runs (docs/reload)."""
+
+    section = Attribute("the config section whose settings it takes")
+    live = Attribute("the keys of that section that `prepare` can change, such as timeouts or tls.cert")
 
     def prepare(settings: Any) -> Callable[[], Any]:
-        """Check *settings* and return the step that applies them; raises ConfigError to refuse."""
+        """Check *settings*, of the whole section, and return the step that applies them.
+
+        Changes nothing itself; raises ConfigError to refuse. The step is called at once or never, must not fail,
+        and is done when it returns; ``IHost.setting`` then answers by the new configuration.
+        """

@@ -361,6 +361,15 @@ def begin(
     return log
 
 
+def apply(settings: LogSettings) -> None:
+    """Let the log that `begin` has begun go on as *settings* say; nothing without one.
+
+    Raises ConfigError, and then nothing has changed.
+    """
+    if _current is not None:
+        _current.apply(settings)
+
+
 def reopen() -> None:
     """Open the files of the log that `begin` has begun again; for SIGUSR1. Nothing without one."""
     if _current is not None:

@@ -6,10 +6,11 @@ somebody else's: no signals, no exit code.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -24,6 +25,7 @@ from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.net.inherited import Inherited, claim
+from twisted_rr.reload import working_folder
 
 
 class Options(usage.Options):
@@ -52,8 +54,15 @@ class Options(usage.Options):
         And take over passed sockets, while this is the process that they are for: twistd forks later.
         """
         self["inherited"] = claim(os.environ)
+        self["read"] = functools.partial(
+            read_config,
+            self["config"],
+            overrides=self["overrides"],
+            dotenv=self["dotenv"],
+            folder=working_folder(os.environ),
+        )
         try:
-            self["settings"] = read_config(self["config"], overrides=self["overrides"], dotenv=self["dotenv"])
+            self["settings"] = self["read"]()
         except (ConfigError, PluginLoadError) as error:
             # Not a UsageError: twistd prints its whole help for those and exits with 0.
             sys.stderr.write(f"{error}\n")
@@ -64,11 +73,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """The service tree for parsed *options*. Without *reactor*, the process is ours: signals and exit code too."""
     config: Config = options["settings"]
     if reactor is not None:
-        return make_server(config, reactor, inherited=options["inherited"])
+        return make_server(config, reactor, inherited=options["inherited"], read=options["read"])
     from twisted.internet import reactor as global_reactor
 
     twistd = getattr(options, "parent", None) or {}
-    return _OfThisProcess(config, own(global_reactor), twistd, options["inherited"])
+    return _OfThisProcess(config, own(global_reactor), twistd, options["inherited"], options["read"])
 
 
 def own(reactor: Any) -> Any:
@@ -80,10 +89,17 @@ def own(reactor: Any) -> Any:
 def follow(process: Process, server: Server, reactor: Any, config: Config) -> None:
     """Let the signals and the exit code of *process* be those of *server*."""
     process.signals.reopen = log.reopen
-    process.signals.reset = lambda: reset(server)
+    process.signals.reload = lambda: again(server, "SIGHUP")
+    process.signals.reset = lambda: again(server, "SIGUSR2", replace=True)
     drain: DrainSettings = config.settings("drain") or DrainSettings()
     process.follow(server, reactor, drain)
     last_words(server, drain.report.termination_log)
+
+
+def again(server: Server, cause: str, replace: bool = False) -> None:
+    """Reload *server*; how it went is told in the log."""
+    if server.reload is not None:
+        server.reload(cause, replace).addErrback(lambda failure: None)
 
 
 def reset(server: Server) -> None:
@@ -110,7 +126,14 @@ def last_words(server: Server, mode: str, path: str = termination.PATH) -> None:
 class _OfThisProcess(MultiService):
     """The root under twistd: a port in use is one line in the foreground, and twistd's own report in a daemon."""
 
-    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any], inherited: Inherited) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        twistd: Mapping[str, Any],
+        inherited: Inherited,
+        read: Callable[[], Config],
+    ) -> None:
         super().__init__()
         self._config = config
         self._reactor = reactor
@@ -124,6 +147,7 @@ class _OfThisProcess(MultiService):
                 on_failure=process.failed,
                 stop=process.signals.stop,
                 inherited=inherited,
+                read=read,
             )
         except (ConfigError, PluginLoadError) as error:
             sys.stderr.write(f"{error}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -85,14 +86,17 @@ def serve(
     from twisted_rr.net.inherited import claim
 
     inherited = claim(os.environ)
-    source = _source(application, config, workdir, options)
+    source, folder = _source(application, config, workdir, options)
     try:
         plugins = discover()
-        read = read_config(source, overrides=overrides, dotenv=dotenv, plugins=plugins)
+        read = functools.partial(
+            read_config, source, overrides=overrides, dotenv=dotenv, plugins=plugins, folder=folder
+        )
+        found = read()
     except RRError as error:
         _fail(error)
     if print_config:
-        click.echo(_rendered(read.data, plugins), nl=False)
+        click.echo(_rendered(found.data, plugins), nl=False)
         return
     from twisted_rr.lifecycle.process import Process
 
@@ -102,13 +106,19 @@ def serve(
     if reload_ and not available():
         _fail("--reload needs the package watchfiles: pip install twisted_rr[reload]")
     watched = Path.cwd() if reload_ else None
-    Run(process or Process(), read, plugins, reload=watched, inherited=inherited).run(
-        _installer(reactor_name)
+    run = Run(
+        process or Process(), found, plugins, reload=watched, inherited=inherited, read=read, folder=folder
     )
+    run.run(_installer(reactor_name))
 
 
-def _source(application: str | None, config: str | None, workdir: str | None, options: dict[str, Any]) -> Any:
-    """A dict for an application, a path for a file; the working directory is set on the way."""
+def _source(
+    application: str | None, config: str | None, workdir: str | None, options: dict[str, Any]
+) -> tuple[Any, str]:
+    """A dict for an application, a path for a file; and the working directory, which is set on the way."""
+    from twisted_rr.reload import working_folder
+
+    here = Path(working_folder(os.environ))
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if application is None:
         if given:
@@ -120,22 +130,25 @@ def _source(application: str | None, config: str | None, workdir: str | None, op
             raise click.UsageError(
                 "say what to serve: MODULE:ATTRIBUTE, or -c FILE (there is no .rr.yaml here)"
             )
-        path = path.absolute()
-        _change_directory(workdir or str(path.parent))
-        return str(path)
+        path = here / path
+        folder = str(here / workdir if workdir else path.parent)
+        _change_directory(folder)
+        return str(path), folder
     if config is not None:
         raise click.UsageError("either MODULE:ATTRIBUTE or -c FILE, not both")
     if ":" not in application:
         raise click.UsageError(
             f"{application!r} names no attribute; expected MODULE:ATTRIBUTE, such as {application}:app"
         )
-    _change_directory(workdir or ".")
+    folder = str(here / (workdir or "."))
+    _change_directory(folder)
     try:
-        return config_for(
+        made = config_for(
             ServeOptions(application=application, **options), os.environ, in_container(os.environ)
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    return made, folder
 
 
 def _change_directory(folder: str) -> None:

@@ -36,12 +36,17 @@ class Run:
         *,
         reload: Path | None = None,
         inherited: Inherited | None = None,
+        read: Callable[[], Config] | None = None,
+        folder: str = "",
     ) -> None:
+        """*read* reads the configuration again; *folder* is where workers run that no file's folder is given for."""
         self._process = process
         self._config = config
         self._plugins = plugins
         self._reload = reload
         self._inherited = inherited
+        self._read = read
+        self._folder = folder
 
     def run(self, install: Callable[[], None]) -> None:
         """Serve until a signal; *install* installs the reactor. Ends the process through its exit code."""
@@ -58,6 +63,8 @@ class Run:
                 on_failure=self._failed,
                 stop=self._process.signals.stop,
                 inherited=self._inherited,
+                read=self._read,
+                folder=self._folder,
             )
             follow(self._process, server, reactor, self._config)
             server.privilegedStartService()

@@ -184,6 +184,12 @@ class Session:
         elif now - self._mark >= limit:
             self._expire()
 
+    def use(self, settings: SessionSettings) -> None:
+        """Go by other limits and time-outs from the next request on, and forget what was derived from a head."""
+        self._settings = settings
+        self._memo = b"\r\n"
+        self._memo_block = _NO_BLOCK
+
     def close_idle(self, half_received: bool = False) -> bool:
         """Close (FIN, lingering) when no exchange is open and no head half received; True when closed or closing.
 

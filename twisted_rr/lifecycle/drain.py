@@ -209,6 +209,12 @@ class Drain:
         self.budget = self.plan.briskly() if brisk else self.plan
         self._deadline = at + self.budget.cut
 
+    def replan(self, budget: Budget) -> None:
+        """Stop by another budget from now on; raises `WrongState` once the stop has begun: its deadline holds."""
+        if self.draining:
+            raise WrongState("another budget", self.state)
+        self.plan = self.budget = budget
+
     # ------------------------------------------------------------------- time
 
     @property

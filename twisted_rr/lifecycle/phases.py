@@ -141,6 +141,7 @@ class Server(MultiService):
     :param tell: whether the report of a stop is logged (``drain.report.log``).
     :ivar drain: the `Drain`.
     :ivar report: the `Report` of the last stop, None before.
+    :ivar reload: `twisted_rr.reload.Reloader.reload`; None where the configuration cannot be read again.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Server(MultiService):
         self.notify = Notifier({}) if notify is None else notify
         self.failure: Failure | None = None
         self.report: Report | None = None
+        self.reload: Callable[..., Deferred[Any]] | None = None
         self._on_failure = on_failure
         self._tell = tell
         self._at_end: list[Callable[[], Any]] = []

@@ -58,11 +58,11 @@ class HttpFactory(Factory):
 
     def __init__(self, front: HttpFront, half_close: bool) -> None:
         self._front = front
-        self._make = HalfCloseProtocol if half_close else HttpProtocol
+        self.half_close = half_close
 
     def buildProtocol(self, addr: Any) -> Protocol:
         """A connection was accepted."""
-        return self._make(self._front)
+        return HalfCloseProtocol(self._front) if self.half_close else HttpProtocol(self._front)
 
 
 #: For a peer Envoy, which then ejects this host without waiting for its health checks (drain.md 5.5).

@@ -5,11 +5,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from zope.interface import implementer
 
 from twisted_rr.errors import ConfigError, ConfigProblem
-from twisted_rr.interfaces import IHost
+from twisted_rr.interfaces import IHost, IReloadable
 
 from .config import HttpSettings
 from .forwarded import LOOPBACK, Forwarding
@@ -17,6 +19,24 @@ from .service import HttpFront
 from .uploads import UploadPolicy
 
 SETTINGS = HttpSettings
+
+#: What can change while it serves: not its listener, and its pool elsewhere.
+LIVE: Final = frozenset(
+    {
+        "internal_error_code",
+        "access_logs",
+        "max_request_size",
+        "raw_body",
+        "codec",
+        "uploads",
+        "trusted_subnets",
+        "trusted_headers",
+        "half_close",
+        "timeouts",
+        "max_header_bytes",
+        "max_headers",
+    }
+)
 
 
 def build(settings: HttpSettings, host: IHost, environ: Mapping[str, str] = os.environ) -> None:
@@ -26,6 +46,26 @@ def build(settings: HttpSettings, host: IHost, environ: Mapping[str, str] = os.e
     uploads = upload_policy(settings, host.setting("server"))
     front = HttpFront(settings, pool, host, forwarding, uploads, bind=host.bind)
     host.place("FRONT", front)
+    host.provide(IReloadable, HttpReload(front, host, environ))
+
+
+@implementer(IReloadable)
+class HttpReload:
+    """The front's part of a reload; see `IReloadable`."""
+
+    section = "http"
+    live = LIVE
+
+    def __init__(self, front: HttpFront, host: IHost, environ: Mapping[str, str]) -> None:
+        self._front = front
+        self._host = host
+        self._environ = environ
+
+    def prepare(self, settings: HttpSettings) -> Callable[[], None]:
+        """See `IReloadable`."""
+        forwarding = Forwarding(trusted_subnets(settings, self._environ), settings.trusted_headers)
+        uploads = upload_policy(settings, self._host.setting("server"))
+        return lambda: self._front.use(settings, forwarding, uploads)
 
 
 def trusted_subnets(settings: HttpSettings, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -76,26 +76,26 @@ class HttpFront(Service):
         bind: Callable[[str], Any] = ports.bind,
     ) -> None:
         self.setName("http")
-        self.settings = settings
         self.pool = pool
-        self.forwarding = Forwarding() if forwarding is None else forwarding
-        self.uploads = UploadPolicy() if uploads is None else uploads
         self.turn = host.turn
         self.seconds: Callable[[], float] = host.clock.seconds
         self.log = host.log("http")
         self.in_flight = InFlight("http", self.seconds)
         self.answers = Answers()
-        self.codec = CODECS[settings.codec]
+        self._host = host
         self.debug = settings.pool.debug
         self.draining = False
         self.sessions: dict[Any, Any] = {}
+        self._trusted: dict[str, bool] = {}
         self._clock = host.clock
         self._drain = host.drain
-        self._limits = session_settings(settings, host.setting("drain"))
-        self._access = AccessLog(host.log("access")) if settings.access_logs else None
         self._factory = HttpFactory(self, settings.half_close)
         self._listener = Listener(settings.address, self._factory, host.reactor, host.drain, bind=bind)
-        self._trusted: dict[str, bool] = {}
+        self.use(
+            settings,
+            Forwarding() if forwarding is None else forwarding,
+            UploadPolicy() if uploads is None else uploads,
+        )
         self._overload: dict[str, int] = {}
         self._started: list[Deferred[None]] = []
         self._failure: Failure | None = None
@@ -106,6 +106,19 @@ class HttpFront(Service):
         self._last_opened = float("-inf")
         self._hurried = False
         self._wake: Deferred[None] | None = None
+
+    def use(self, settings: HttpSettings, forwarding: Forwarding, uploads: UploadPolicy) -> None:
+        """Go by these settings from now on, all but the address; requests in hand end as they began."""
+        self.settings = settings
+        self.forwarding = forwarding
+        self.uploads = uploads
+        self.codec = CODECS[settings.codec]
+        self._factory.half_close = settings.half_close
+        self._access = AccessLog(self._host.log("access")) if settings.access_logs else None
+        self._limits = session_settings(settings, self._host.setting("drain"))
+        self._trusted.clear()
+        for session in self.sessions:
+            session.use(self._limits)
 
     # ------------------------------------------------------------------------------ start
 
