@@ -1,15 +1,17 @@
 """`twistd rr` in the foreground and as a daemon: exit codes, pid file, log, privileges, stop."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
-from rig import APPS, BIN, Background, RunningServer, alive, config_for, free_port, until
+from deploy_image import Image, system_python
+from rig import APPS, BIN, Background, RunningServer, alive, children, config_for, free_port, until
 
 
 def write(folder: Path, config: dict) -> str:
@@ -17,9 +19,11 @@ def write(folder: Path, config: dict) -> str:
     return str(folder / "rr.yaml")
 
 
-def twistd(folder: Path, config: str, *options: str, foreground: bool = False) -> list[str]:
+def command_line(
+    folder: Path, config: str, *options: str, foreground: bool = False, run: list[str] | None = None
+) -> list[str]:
     return [
-        str(BIN / "twistd"),
+        *(run or [str(BIN / "twistd")]),
         *(["-n"] if foreground else []),
         f"--pidfile={folder / 'twistd.pid'}",
         f"--logfile={folder / 'twistd.log'}",
@@ -36,13 +40,18 @@ ENV = {**os.environ, "PYTHONPATH": str(APPS)}
 class Daemon:
     """A daemonised server; ended by its pid file."""
 
-    def __init__(self, folder: Path, *options: str, **sections) -> None:
+    def __init__(self, folder: Path, *options: str, twistd: list[str] | None = None, **sections) -> None:
         self.folder, self.port, self.status_port = folder, free_port(), free_port()
         config = write(
             folder, config_for("asgi_app:app", port=self.port, status_port=self.status_port, **sections)
         )
         self.started = subprocess.run(
-            twistd(folder, config, *options), env=ENV, cwd=folder, capture_output=True, text=True, timeout=30
+            command_line(folder, config, *options, run=twistd),
+            env=ENV,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         self.pid = 0
 
@@ -79,7 +88,7 @@ def test_the_daemon_serves_and_kill_drains_it(tmp_path):
 def test_a_bad_config_ends_with_1_and_a_line_on_the_terminal(tmp_path):
     config = write(tmp_path, {"version": "3", "http": {"adress": "127.0.0.1:1"}})
     done = subprocess.run(
-        twistd(tmp_path, config), env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=20
+        command_line(tmp_path, config), env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=20
     )
     assert done.returncode == 1
     assert "adress" in done.stdout + done.stderr and "address" in done.stdout + done.stderr
@@ -92,7 +101,7 @@ def test_a_busy_port_ends_with_1_and_is_named(tmp_path, foreground):
         port = taken.getsockname()[1]
         config = write(tmp_path, config_for("asgi_app:app", port=port, status_port=free_port()))
         done = subprocess.run(
-            twistd(tmp_path, config, foreground=foreground),
+            command_line(tmp_path, config, foreground=foreground),
             env=ENV,
             cwd=tmp_path,
             capture_output=True,
@@ -111,7 +120,7 @@ def test_a_busy_port_ends_with_1_and_is_named(tmp_path, foreground):
 def test_a_failing_worker_ends_the_foreground_server_with_1(tmp_path):
     config = write(tmp_path, config_for("no_such_module:app", port=free_port(), status_port=free_port()))
     done = subprocess.run(
-        twistd(tmp_path, config, "--logfile=-", foreground=True),
+        command_line(tmp_path, config, "--logfile=-", foreground=True),
         env=ENV,
         cwd=tmp_path,
         capture_output=True,
@@ -123,26 +132,36 @@ def test_a_failing_worker_ends_the_foreground_server_with_1(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changing the user needs root")
-def test_uid_and_gid(tmp_path):
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_mode & 0o005 != 0o005 and str(parent).startswith("/tmp"):
-            parent.chmod(0o755)
-    (tmp_path / "run").mkdir()
-    os.chown(tmp_path / "run", 65534, 65534)
-    if not os.access(sys.executable, os.X_OK) or not _readable_by_others(Path(sys.executable)):
-        pytest.skip("this interpreter cannot be read by other users")
-    daemon = Daemon(tmp_path, "--uid=65534", "--gid=65534")
+@pytest.mark.skipif(system_python() is None, reason="needs an interpreter that other users can run")
+def test_uid_and_gid():
+    """Ports are bound as root; the server and its workers are nobody's."""
+    image = Image()
+    folder = Path(tempfile.mkdtemp(prefix="rr-uid-"))
+    daemon = None
     try:
+        folder.chmod(0o777)
+        python = str(image.root / "opt/venv/bin/python")
+        shutil.copy(APPS / "asgi_app.py", folder)
+        run = [python, "-c", "from twisted.scripts.twistd import run; run()"]
+        daemon = Daemon(
+            folder,
+            "--uid=65534",
+            "--gid=65534",
+            twistd=run,
+            server={"command": [python, "-m", "twisted_rr.worker", "asgi_app:app"]},
+        )
         assert daemon.started.returncode == 0, daemon.started.stderr
         daemon.wait_ready()
-        assert Path(f"/proc/{daemon.pid}").stat().st_uid == 65534
+        for pid in [daemon.pid, *children(daemon.pid)]:
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert (
+                "Uid:\t65534\t65534\t65534\t65534" in status and "Gid:\t65534\t65534\t65534\t65534" in status
+            )
         assert RunningServer.request(daemon, "GET", "/hello")[2] == b"hello"
         os.kill(daemon.pid, signal.SIGTERM)
         until(lambda: not alive(daemon.pid), 5, why="the daemon did not end")
     finally:
-        daemon.kill()
-
-
-def _readable_by_others(path: Path) -> bool:
-    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
+        if daemon is not None:
+            daemon.kill()
+        image.close()
+        shutil.rmtree(folder)
