@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -445,6 +447,56 @@ def test_the_template_differs_from_the_unit_in_names_only() -> None:
 
 def test_the_socket_is_named_after_the_section_it_is_for() -> None:
     assert unit("twisted-rr.socket")["Socket"]["FileDescriptorName"] == "http"
+
+
+@pytest.mark.integration
+def test_a_server_started_by_the_unit_tells_ready_feeds_the_watchdog_and_tells_its_stop(
+    tmp_path: Path,
+) -> None:
+    """The unit's command and environment, with a socket of ours in systemd's place."""
+    service = unit("twisted-rr.service")["Service"]
+    (tmp_path / "app.py").write_text((ROOT / "examples" / "hello" / "app.py").read_text())
+    config = {
+        "version": "3",
+        "server": {"command": [sys.executable, "-m", "twisted_rr.worker", "app:application"]},
+        "http": {"address": "127.0.0.1:0", "pool": {"num_workers": 1}},
+        "status": {"address": "127.0.0.1:0"},
+    }
+    (tmp_path / "rr.yaml").write_text(yaml.safe_dump(config))
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(30)
+    words = service["ExecStart"].replace("/etc/twisted-rr/.rr.yaml", str(tmp_path / "rr.yaml")).split()[1:]
+    variable, _, told = service["Environment"].partition("=")
+    environ = {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "200000",
+        "RUNTIME_DIRECTORY": str(tmp_path),
+        variable: told,
+    }
+    started = subprocess.Popen(
+        [sys.executable, "-c", "from twisted_rr.cli.entry import main; main()", *words],
+        env={**os.environ, **environ},
+        stderr=subprocess.DEVNULL,
+    )
+
+    def until(line: str) -> set[str]:
+        heard: set[str] = set()
+        while line not in heard:
+            heard.update(manager.recv(4096).decode().split("\n"))
+        return heard
+
+    try:
+        assert "STOPPING=1" not in until("READY=1")
+        for _ in range(3):
+            until("WATCHDOG=1")
+        started.send_signal(signal.SIGTERM)
+        until("STOPPING=1")
+        assert started.wait(20) == 0
+    finally:
+        started.kill()
+        started.wait()
+        manager.close()
 
 
 # ------------------------------------------------------------------------------------------ the image
