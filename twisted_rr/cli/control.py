@@ -1,4 +1,4 @@
-"""`twisted-rr drain`, `undrain`, `stop` and `status`: verbs for a server that runs already.
+"""`twisted-rr drain`, `undrain`, `stop`, `reload` and `status`: verbs for a server that runs already.
 
 Fit for preStop hooks, HEALTHCHECK and exec probes: they load neither Twisted nor click, and say by the exit code
 how it went: 0 done (or yes), 1 not (or no), 2 wrong usage, 3 no server there.
@@ -24,6 +24,7 @@ VERBS: Mapping[str, str] = {
     "drain": "Take a server out of traffic: not ready, still serving.",
     "undrain": "Take a drain back.",
     "stop": "Stop a server as SIGTERM does.",
+    "reload": "Apply a changed configuration: all of it, or nothing.",
     "status": "Tell how a server fares.",
 }
 
@@ -93,6 +94,13 @@ def _stop_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _reload_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--workers", action="store_true", help="replace the workers in any case")
+    verb.add_argument(
+        "--deadline", metavar="60s", help="wait so long at most, and exit with 1 if that was too short"
+    )
+
+
 def _status_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--probe",
@@ -106,6 +114,7 @@ _OPTIONS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "drain": _drain_options,
     "undrain": lambda verb: None,
     "stop": _stop_options,
+    "reload": _reload_options,
     "status": _status_options,
 }
 
@@ -133,6 +142,12 @@ def _stop(options: argparse.Namespace, target: Target) -> int:
     if waits and (reply.told or {}).get("report"):
         ending.wait(_LAST_STEPS)
     return _outcome(options, reply, waits, _stopped)
+
+
+def _reload(options: argparse.Namespace, target: Target) -> int:
+    asked = _chosen(workers=options.workers, deadline=options.deadline)
+    reply = target.connect(None).ask("POST", f"/reload{asked}")
+    return _outcome(options, reply, True, _reloaded)
 
 
 def _status(options: argparse.Namespace, target: Target) -> int:
@@ -170,6 +185,7 @@ _RUN: Mapping[str, Callable[[argparse.Namespace, Target], int]] = {
     "drain": _drain,
     "undrain": _undrain,
     "stop": _stop,
+    "reload": _reload,
     "status": _status,
 }
 
@@ -212,6 +228,13 @@ def _stopped(told: Mapping[str, Any]) -> str:
     left = told.get("deadline_in")
     limit = f", cut in {left:.1f} s at most" if left and told["in_flight"] else ""
     return f"{told['state']}: {_busy(told)}{limit}"
+
+
+def _reloaded(told: Mapping[str, Any]) -> str:
+    lines = [f"changed: {', '.join(told['changed'])}"] if told["changed"] else []
+    if told["replaced"]:
+        lines.append(f"workers replaced: {', '.join(told['replaced'])}")
+    return "\n".join(lines) or "nothing has changed"
 
 
 def _busy(told: Mapping[str, Any]) -> str:

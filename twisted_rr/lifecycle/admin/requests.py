@@ -40,6 +40,7 @@ class Asked:
     :ivar quiet: for so many seconds nothing must have been in flight.
     :ivar force: do not wait for what is in flight.
     :ivar pool: the name of one pool.
+    :ivar workers: replace the workers in any case.
     """
 
     wait: bool = False
@@ -47,6 +48,7 @@ class Asked:
     quiet: float = 0.0
     force: bool = False
     pool: str = ""
+    workers: bool = False
 
     @property
     def waits(self) -> bool:
@@ -106,4 +108,5 @@ _READERS: Mapping[str, Any] = {
     "deadline": _duration,
     "quiet": _duration,
     "pool": _text,
+    "workers": _yes_no,
 }

@@ -12,6 +12,7 @@ import attrs
 from twisted.internet.defer import DeferredList
 from twisted.python.failure import Failure
 
+from twisted_rr.errors import ConfigError, Draining
 from twisted_rr.lifecycle.admin.progress import Progress, workers_of
 from twisted_rr.lifecycle.admin.requests import Asked, Refusal, parameters, split
 from twisted_rr.lifecycle.admin.waits import Answer, Wait, Waits
@@ -64,6 +65,7 @@ class Verbs:
             ("POST", "/undrain"): Verb((), self._undrain),
             ("POST", "/stop"): Verb((*waiting, "force"), self._stop_server),
             ("POST", "/reset"): Verb((*waiting, "pool"), self._reset),
+            ("POST", "/reload"): Verb(("deadline", "workers"), self._reload),
             ("GET", "/drain"): Verb((), self._tell_drain),
             ("GET", "/status"): Verb((), self._tell_status),
         }
@@ -177,6 +179,35 @@ class Verbs:
             told["reason"] = "; ".join(str(failure.value) for failure in failures)
         answer(500 if failures else 200, told)
 
+    # ---------------------------------------------------------------- reload
+
+    def _reload(self, asked: Asked, answer: Answer) -> Wait | None:
+        """Always waits: what came of it is all that one wants to know."""
+        if self._server.reload is None:
+            raise Refusal(501, "the configuration of this server cannot be read again")
+        if self._server.drain.draining:
+            raise WrongState("reload", self._server.drain.state)
+        over = _Once(answer)
+        wait = self._hold(asked, over)
+        self._server.reload(CAUSE, asked.workers).addBoth(self._reloaded, wait, over)
+        return wait
+
+    def _reloaded(self, outcome: Any, wait: Wait, answer: Answer) -> None:
+        self._waits.forget(wait)
+        state = self._server.drain.state
+        if not isinstance(outcome, Failure):
+            told = {"changed": outcome.changed, "replaced": outcome.replaced}
+            answer(200, {"done": True, "state": state, **told})
+            return
+        error = outcome.value
+        told = {"done": False, "state": state, "error": str(error)}
+        if isinstance(error, ConfigError):
+            problems = [(each.path, each.reason, each.where) for each in error.problems]
+            told["problems"] = [
+                dict(zip(("path", "reason", "where"), each, strict=True)) for each in problems
+            ]
+        answer(_status_of(error), told)
+
     # ---------------------------------------------------------------- status
 
     def _tell_status(self, asked: Asked, answer: Answer) -> None:
@@ -212,6 +243,13 @@ class Verbs:
                 if told is not None:
                     return f"{pool.name}: {told}"
         return ""
+
+
+def _status_of(error: BaseException | None) -> int:
+    """The status of a reload that failed: the file's fault, the moment's, or the application's and ours."""
+    if isinstance(error, ConfigError):
+        return 422
+    return 409 if isinstance(error, WrongState | Draining) else 500
 
 
 class _Once:

@@ -105,6 +105,12 @@ class Collector:
         self._checks = checks
         self._log = log
 
+    def use(self, settings: StatusSettings) -> None:
+        """Judge by these settings from now on; ``stuck_after`` stays, because evidence is counted by it."""
+        self._strict = settings.liveness == "strict"
+        self._on_saturation = settings.on_saturation
+        self._saturations.clear()
+
     def collect(self) -> Facts:
         """The facts now. Also to be called about once a second, so that evidence is timed between probes."""
         drain = self._host.drain

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from twisted_rr.interfaces import IHost
+from twisted_rr.interfaces import IHost, IReloadable
 from twisted_rr.plugins.status.checks.command import Commands
 from twisted_rr.plugins.status.checks.connect import ask_http, ask_tcp
 from twisted_rr.plugins.status.checks.runner import Run
@@ -27,7 +27,9 @@ def build(settings: StatusSettings, host: IHost, environ: Mapping[str, str] = os
     """
     run = runner_of(host, environ) if settings.checks else None
     options: dict[str, Any] = {} if run is None else {"run": run}
-    host.place("STATUS", StatusService(host, settings, bind=host.bind, **options))
+    service = StatusService(host, settings, bind=host.bind, **options)
+    host.place("STATUS", service)
+    host.provide(IReloadable, service)
 
 
 def runner_of(host: IHost, environ: Mapping[str, str]) -> Run:

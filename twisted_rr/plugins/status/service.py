@@ -7,18 +7,19 @@ Its connections are never counted as in flight, and none can hold the exit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol
+from zope.interface import implementer
 
 from twisted_rr.http1.response import render
 from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
-from twisted_rr.interfaces import IHost
+from twisted_rr.interfaces import IHost, IReloadable
 from twisted_rr.net import ports
 from twisted_rr.plugins.status import answers, verdicts
 from twisted_rr.plugins.status.answers import Answer, Question
@@ -102,6 +103,10 @@ class StatusFront:
         self.leaving: set[Any] = set()
         #: Called when the last connection is gone.
         self.on_empty: Callable[[], None] = lambda: None
+
+    def use(self, settings: StatusSettings) -> None:
+        """Answer by these settings from now on."""
+        self._settings = settings
 
     def begin(self, session: Session, request: Any) -> Any:
         """Answer, or hold the question when its client asked for that and nothing has changed."""
@@ -243,6 +248,21 @@ class _Factory:
         """The service closes the connections."""
 
 
+#: What can change while it answers; the others are about its listener, or counted from the start.
+LIVE: Final = frozenset(
+    {
+        "unavailable_status_code",
+        "liveness",
+        "on_saturation",
+        "answers",
+        "lifecycle_entry",
+        "rr_text_plain",
+        "rr_strict_shutdown_body",
+    }
+)
+
+
+@implementer(IReloadable)
 class StatusService(Service):
     """Listens from ``startService`` on; ``stopService`` ends within 150 ms."""
 
@@ -255,6 +275,8 @@ class StatusService(Service):
     ) -> None:
         """*run* runs one of ``status.checks`` once."""
         self.setName("status")
+        self.section = "status"
+        self.live = LIVE
         self._host = host
         self._settings = settings
         self._bind = bind
@@ -265,6 +287,17 @@ class StatusService(Service):
         self._port: Any = None
         self._timer: IDelayedCall | None = None
         self._unwatch: Callable[[], None] | None = None
+
+    def prepare(self, settings: StatusSettings) -> Callable[[], None]:
+        """See `IReloadable`; every value was checked when the section was read."""
+        return lambda: self.use(settings)
+
+    def use(self, settings: StatusSettings) -> None:
+        """Answer by these settings from now on (`live` says which of them)."""
+        self._settings = settings
+        self.front.use(settings)
+        self._collector.use(settings)
+        self._room.look_again()
 
     @property
     def address(self) -> str:
