@@ -15,7 +15,7 @@ from contextlib import closing
 
 import pytest
 import yaml
-from rig import APPS, Background, RunningServer, alive, config_for, free_port, serving, until
+from rig import APPS, Background, RunningServer, alive, children, config_for, free_port, serving, until
 
 APP = "drain_app:app"
 
@@ -462,6 +462,7 @@ def connect_until(port: int, ending: threading.Event) -> dict:
         try:
             with socket.create_connection(("127.0.0.1", port), 3) as connection:
                 connection.settimeout(3)
+                connection.sendall(b"?")
                 seen["served" if connection.recv(1) == b"x" else "reset"] += 1
         except ConnectionRefusedError:
             seen["refused"] += 1

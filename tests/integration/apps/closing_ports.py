@@ -1,4 +1,4 @@
-"""Opens a port, serves each connection one byte, closes it under load, again and again: ``python ... COUNT``."""
+"""Opens a port, answers each connection with one byte, closes it under load, again and again: ``python ... COUNT``."""
 
 import sys
 
@@ -15,7 +15,7 @@ OPEN = 0.15
 
 
 class OneByte(Protocol):
-    def connectionMade(self):
+    def dataReceived(self, data):
         self.transport.write(b"x")
         self.transport.close_lingering(1.0)
 
