@@ -19,6 +19,7 @@ from twisted_rr.config import Config
 from twisted_rr.config.difference import changed_keys, covers
 from twisted_rr.errors import ConfigError, ConfigProblem, Draining, RRError, WorkerStartError
 from twisted_rr.interfaces import IReloadable
+from twisted_rr.lifecycle.admin.settings import AdminSettings
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import DRAINED, RUNNING, WrongState
 from twisted_rr.lifecycle.phases import Server
@@ -39,6 +40,9 @@ GENERAL_LIVE: Final = frozenset(
     | {f"drain.{field.name}" for field in attrs.fields(DrainSettings) if field.name not in DRAIN_FIXED}
     | {f"server.{name}" for name in SERVER_LIVE}
 )
+
+#: What a section that is not there means.
+ABSENT: Final = {"server": ServerSettings(), "drain": DrainSettings(), "admin": AdminSettings()}
 
 RESTART: Final = "cannot change while the server runs: restart it"
 
@@ -255,7 +259,7 @@ class Reloader:
     def _prepared(self, config: Config, replace: bool) -> Change:
         """Everything checked; raises ConfigError with all problems."""
         running = self._running
-        keys = changed_keys(running.config, config, PRIVATE)
+        keys = changed_keys(running.config, config, ABSENT, PRIVATE)
         reloadables = list(running.collect(IReloadable))
         problems = self._fixed(keys, live_keys(running.pools, reloadables))
         steps: list[Callable[[], Any]] = []

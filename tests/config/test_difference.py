@@ -10,6 +10,7 @@ from twisted_rr.build import registry
 from twisted_rr.config import load
 from twisted_rr.config.difference import changed_keys, covers
 from twisted_rr.discovery import discover
+from twisted_rr.lifecycle.settings import DrainSettings
 
 BASE: dict[str, Any] = {
     "version": "3",
@@ -50,6 +51,13 @@ def test_a_section_that_comes_or_goes_is_told_by_its_name() -> None:
 def test_general_sections_have_their_defaults_when_absent() -> None:
     assert changed_keys(read(), read(endure={"grace_period": "10s"})) == ("endure.grace_period",)
     assert changed_keys(read(logs={"level": "debug"}), read()) == ("logs.level",)
+
+
+def test_what_an_absent_section_means_can_be_said() -> None:
+    new = read(drain={"flush": "2s"})
+    assert changed_keys(read(), new) == ("drain",)
+    assert changed_keys(read(), new, {"drain": DrainSettings()}) == ("drain.flush",)
+    assert changed_keys(read(drain={}), read(), {"drain": DrainSettings()}) == ()
 
 
 def test_names_of_maps_are_told_and_their_values_are_not() -> None:

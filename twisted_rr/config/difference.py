@@ -17,15 +17,26 @@ from .keys import keys_of
 _ENVIRONMENT = "env"
 
 
-def changed_keys(old: Config, new: Config, private: Collection[str] = ()) -> tuple[str, ...]:
+def changed_keys(
+    old: Config,
+    new: Config,
+    absent: Mapping[str, Any] | None = None,
+    private: Collection[str] = (),
+) -> tuple[str, ...]:
     """Dotted paths of the keys whose values differ, sorted; the name alone of a section that came or went.
 
-    Variables that workers inherit are ``env.NAME``, but for those in *private*.
+    *absent*: the settings that stand for a section that is not there. Variables that workers inherit are
+    ``env.NAME``, but for those in *private*.
     """
+    absent = absent or {}
     found: list[str] = []
     for section in _sections(old, new):
         if section != _ENVIRONMENT:
-            found += _differing(section, old.settings(section), new.settings(section))
+            before, after = (
+                absent.get(section) if settings is None else settings
+                for settings in (old.settings(section), new.settings(section))
+            )
+            found += _differing(section, before, after)
     variables = {*old.environment, *new.environment} - set(private)
     for name in variables:
         if old.environment.get(name) != new.environment.get(name):
