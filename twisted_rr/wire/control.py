@@ -52,9 +52,13 @@ class MuxOffer:
 
 
 class MuxAnswer:
-    """What the worker answers: its own numbers, the codec it chose, and what it can."""
+    """What the worker answers: its own numbers, the codec it chose, and what it can.
 
-    __slots__ = ("streams", "window", "max_frame", "codec", "caps")
+    :ivar services: names of the gRPC services that it has. Optional, and not part of the agreement: a
+        server that was given proto files needs none.
+    """
+
+    __slots__ = ("streams", "window", "max_frame", "codec", "caps", "services")
 
     def __init__(
         self,
@@ -63,12 +67,14 @@ class MuxAnswer:
         max_frame: int = MAX_FRAME,
         codec: str = "msgpack",
         caps: Iterable[str] = ("heartbeat", "draining"),
+        services: Iterable[str] = (),
     ) -> None:
         self.streams = streams
         self.window = window
         self.max_frame = max_frame
         self.codec = codec
         self.caps = tuple(caps)
+        self.services = tuple(services)
 
 
 def encode_control(message: dict[str, Any]) -> bytes:
@@ -150,6 +156,8 @@ def encode_pid_reply(pid: int, answer: MuxAnswer | None = None) -> bytes:
         "codec": answer.codec,
         "caps": list(answer.caps),
     }
+    if answer.services:
+        message["mux"]["services"] = list(answer.services)
     return encode_control(message)
 
 
@@ -205,11 +213,19 @@ def _answer(mux: Any, offer: MuxOffer | None) -> MuxAnswer:
     codec = mux.get("codec")
     if codec not in offer.codecs:
         raise FrameError(f"mux.codec is {codec!r}, offered were {', '.join(offer.codecs)}")
-    caps = mux.get("caps")
-    known = [cap for cap in caps if isinstance(cap, str)] if isinstance(caps, list) else []
     return MuxAnswer(
-        _number(mux, "streams"), _number(mux, "window"), _number(mux, "max_frame"), str(codec), known
+        _number(mux, "streams"),
+        _number(mux, "window"),
+        _number(mux, "max_frame"),
+        str(codec),
+        _names(mux, "caps"),
+        _names(mux, "services"),
     )
+
+
+def _names(mux: dict[str, Any], name: str) -> list[str]:
+    value = mux.get(name)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _number(mux: dict[str, Any], name: str) -> int:

@@ -54,9 +54,9 @@ End = tuple[int, str, bytes | None, Metadata]
 _pack: Final = msgspec.msgpack.Encoder().encode
 _dump: Final = msgspec.json.Encoder().encode
 
-_PAIRS: Final = list[tuple[str, Any]]
-_TEXTS: Final = list[tuple[str, str]]
-_MAP: Final = dict[str, Any] | None
+_PAIRS: Any = list[tuple[str, Any]]
+_TEXTS: Any = list[tuple[str, str]]
+_MAP: Any = dict[str, Any] | None
 
 
 def _shape(name: str, *elements: Any) -> Any:

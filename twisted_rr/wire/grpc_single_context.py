@@ -123,13 +123,13 @@ def decode_single_end(data: bytes) -> tuple[int, str, bytes | None, Metadata, Me
         raise FrameError(f"gRPC answer context: {error}", data) from error
     if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
         raise FrameError("gRPC answer context: no object of strings", data)
-    error = context.pop("error", "")
+    status = context.pop("error", "")
     if "headers" in context or "trailers" in context:
         headers = _pairs(context.get("headers", ""), data)
         trailers = _pairs(context.get("trailers", ""), data)
     else:
         headers, trailers = _lower(context.items()), []
-    return (*_status(error, data), headers, trailers)
+    return (*_status(status, data), headers, trailers)
 
 
 def _status(error: str, data: bytes) -> tuple[int, str, bytes | None]:

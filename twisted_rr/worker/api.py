@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted_rr.worker import descriptors, handshake, signals
 from twisted_rr.worker.blocking import BlockingCall, BlockingRelay
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.payload import Payload
 from twisted_rr.worker.report import say, tell_failure
+
+if TYPE_CHECKING:
+    from twisted_rr.worker.grpc import Services
 
 Handler = Callable[[Payload], Any]
 
@@ -47,6 +50,16 @@ class Worker:
         self._call: BlockingCall | None = None
         self._codec = 0
         self._over = False
+        self._grpc: Services | None = None
+
+    @property
+    def grpc(self) -> Services:
+        """What generated gRPC code registers servicers with; see docs/grpc-workers. Served by `run`."""
+        if self._grpc is None:
+            from twisted_rr.worker.grpc import Services  # here, because most workers do without
+
+            self._grpc = Services()
+        return self._grpc
 
     def __iter__(self) -> Iterator[Payload]:
         while (payload := self.wait()) is not None:
@@ -125,11 +138,16 @@ class Worker:
             raise RuntimeError("there is no open call to answer")
         return self._call
 
-    def run(self, handler: Handler, concurrency: int = 0) -> None:
-        """Serve with *handler* until the server ends this worker.
+    def run(self, handler: Handler | None = None, concurrency: int | None = None, threads: int = 0) -> None:
+        """Serve with *handler* until the server ends this worker; without one, what `grpc` has.
 
-        *concurrency* is for coroutine functions: calls at once, 0 for one at a time.
+        *concurrency* is for coroutine functions: calls at once, 0 for one at a time. Left out it is 0
+        with a *handler* and 1000 for gRPC. *threads* is for gRPC handlers that are none: calls at once,
+        10 when it is 0.
         """
+        if handler is None:
+            self._run_grpc(concurrency, threads)
+            return
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
             import asyncio  # here, so that a worker without a loop does not load it
 
@@ -137,6 +155,22 @@ class Worker:
             return
         for payload in self:
             self._handle(handler, payload)
+
+    def _run_grpc(self, concurrency: int | None, threads: int) -> None:
+        from twisted_rr.worker.grpc import serving
+
+        if self.grpc.needs_loop():
+            import asyncio
+
+            asyncio.run(self.serve(None, concurrency, threads))
+            return
+        signals.ignore_interrupt()
+        hello = handshake.receive(self._relay)
+        if hello is not None:
+            calls = 0 if concurrency == 0 else threads or serving.THREADS
+            reason = serving.serve_threads(self.grpc, self._relay, hello, calls)
+            if reason:
+                say(reason)
 
     def _handle(self, handler: Handler, payload: Payload) -> None:
         try:
@@ -150,8 +184,10 @@ class Worker:
             if self._call is not None:
                 self.error(f"{type(error).__name__}: {error}")
 
-    async def serve(self, handler: Handler, concurrency: int = 0) -> None:
-        """The same for a coroutine function, on the running loop. Raises FrameError when the relay breaks."""
+    async def serve(
+        self, handler: Handler | None = None, concurrency: int | None = None, threads: int = 0
+    ) -> None:
+        """The same for coroutine functions, on the running loop. Raises FrameError when the relay breaks."""
         import asyncio
 
         from twisted_rr.worker import handlers
@@ -160,6 +196,15 @@ class Worker:
         hello = await asyncio.to_thread(handshake.receive, self._relay)
         if hello is None:
             return
-        reason = await handlers.serve(handler, self._relay, hello, concurrency)
+        if handler is None:
+            reason = await self._serve_grpc(hello, concurrency, threads)
+        else:
+            reason = await handlers.serve(handler, self._relay, hello, concurrency or 0)
         if reason:
             say(reason)
+
+    async def _serve_grpc(self, hello: handshake.Hello, concurrency: int | None, threads: int) -> str:
+        from twisted_rr.worker.grpc import serving
+
+        calls = serving.CONCURRENCY if concurrency is None else concurrency
+        return await serving.serve_loop(self.grpc, self._relay, hello, calls, threads or serving.THREADS)

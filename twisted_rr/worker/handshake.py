@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Sequence
 
 from twisted_rr.errors import FrameError, Truncated
 from twisted_rr.wire import frame
@@ -66,15 +67,17 @@ def receive(relay: Relay) -> Hello | None:
     return Hello(offer, reader.rest())
 
 
-def answer(relay: Relay, hello: Hello, calls: int) -> MuxSettings | None:
+def answer(relay: Relay, hello: Hello, calls: int, services: Sequence[str] = ()) -> MuxSettings | None:
     """Say that the worker is ready for *calls* at once; 0 means one at a time, without mux.
+
+    *services* are the gRPC services it has, told under mux only.
 
     Gives the agreement, None when there is no mux. Raises ConnectionError.
     """
     if hello.offer is None or calls < 1:
         _write(relay, encode_pid_reply(os.getpid()))
         return None
-    mine = MuxAnswer(streams=calls, codec=hello.offer.codecs[0])
+    mine = MuxAnswer(streams=calls, codec=hello.offer.codecs[0], services=services)
     _write(relay, encode_pid_reply(os.getpid(), mine))
     return worker_settings(hello.offer, mine)
 

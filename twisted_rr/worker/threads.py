@@ -128,8 +128,12 @@ class ThreadServer:
                 else:
                     self._read_once()
             call = self._ready.popleft()
-            self.leave()
+            self._hand_over(call)
             return call
+
+    def _hand_over(self, call: ThreadCall) -> None:
+        """This thread runs *call* now: another one is to read meanwhile. Under the lock."""
+        self.leave()
 
     def _rest_idle(self) -> None:
         self._idle_count += 1
