@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lifecycle_world import World
+from lifecycle_world import Item, World
 from twisted.logger import globalLogPublisher
 
+from twisted_rr.lifecycle.blockers import blockers_of
 from twisted_rr.lifecycle.budget import Budget
+from twisted_rr.lifecycle.in_flight import InFlight
 
 
 def test_half_way_to_the_deadline_the_log_tells_who_blocks_and_once_only() -> None:
@@ -74,3 +76,22 @@ def recorded() -> Iterator[list[dict[str, Any]]]:
         yield events
     finally:
         globalLogPublisher.removeObserver(events.append)
+
+
+def test_of_several_fronts_the_oldest_call_is_told_first_and_only_so_many() -> None:
+    http, grpc = InFlight("http", lambda: 10.0), InFlight("grpc", lambda: 10.0)
+    for since in (1.0, 4.0):
+        http.begin(Item(since, f"GET /{since:g}"))
+        grpc.begin(Item(since + 1.0, f"call{since + 1:g}"))
+    found = blockers_of([http, grpc], 10.0, 3, stack_of=lambda pid: "never asked without a worker")
+    assert [str(one) for one in found] == ["http GET /1 (9.0 s)", "grpc call2 (8.0 s)", "http GET /4 (6.0 s)"]
+    assert found[1].record() == {"protocol": "grpc", "call": "call2", "age": 8.0, "pid": 0}
+
+
+def test_a_worker_that_said_where_it_is_is_told_with_it() -> None:
+    http, item = InFlight("http", lambda: 1.0), Item(0.0)
+    item.worker_pid = 7  # type: ignore[attr-defined]
+    http.begin(item)
+    (found,) = blockers_of([http], 1.0, 9, stack_of=lambda pid: f"stack of {pid}")
+    assert str(found) == "http GET /slow (1.0 s, worker 7)"
+    assert found.record()["stack"] == "stack of 7"

@@ -125,12 +125,12 @@ def _drain(options: argparse.Namespace, target: Target) -> int:
     waits = options.wait or options.deadline is not None or options.quiet is not None
     asked = _chosen(wait=waits, deadline=options.deadline, quiet=options.quiet)
     reply = target.connect(None if waits else _PATIENCE).ask("POST", f"/drain{asked}")
-    return _outcome(options, reply, waits, _drained)
+    return _outcome(options, reply, _drained)
 
 
 def _undrain(options: argparse.Namespace, target: Target) -> int:
     reply = target.connect(_PATIENCE).ask("POST", "/undrain")
-    return _outcome(options, reply, False, lambda told: f"{told['state']}: ready again")
+    return _outcome(options, reply, lambda told: f"{told['state']}: ready again")
 
 
 def _stop(options: argparse.Namespace, target: Target) -> int:
@@ -141,7 +141,7 @@ def _stop(options: argparse.Namespace, target: Target) -> int:
     reply = connection.ask("POST", f"/stop{asked}")
     if waits and (reply.told or {}).get("report"):
         ending.wait(_LAST_STEPS)
-    return _outcome(options, reply, waits, _stopped)
+    return _outcome(options, reply, _stopped)
 
 
 def _reload(options: argparse.Namespace, target: Target) -> int:
@@ -154,7 +154,7 @@ def _status(options: argparse.Namespace, target: Target) -> int:
     patience = _PROBE_PATIENCE if options.timeout is None else options.timeout
     if options.probe is None:
         reply = target.connect(patience).ask("GET", "/status")
-        return _outcome(options, reply, False, _described)
+        return _outcome(options, reply, _described)
     try:
         reply = _probed(options.probe, target, patience)
     except (NobodyThereError, NoAnswerError, AmbiguousError) as error:
@@ -198,11 +198,9 @@ def _chosen(**given: Any) -> str:
     return f"?{urlencode(pairs)}" if pairs else ""
 
 
-def _outcome(
-    options: argparse.Namespace, reply: Reply, waited: bool, words: Callable[[Mapping[str, Any]], str]
-) -> int:
+def _outcome(options: argparse.Namespace, reply: Reply, words: Callable[[Mapping[str, Any]], str]) -> int:
     told = reply.told if isinstance(reply.told, dict) else {}
-    fine = 200 <= reply.status < 300 and (not waited or bool(told.get("done", True)))
+    fine = 200 <= reply.status < 300
     if options.json:
         _print_json(reply.told)
     elif fine:
