@@ -236,8 +236,8 @@ class IHost(Interface):
     def log(part: str) -> Any:
         """A logger for this part of the plugin; its channel is the plugin's name."""
 
-    def pool(name: str, settings: Any, mode: str) -> IWorkerPool:
-        """A pool in phase WORKERS. *mode* becomes the workers' RR_MODE."""
+    def pool(name: str, settings: Any, mode: str, key: str = "pool") -> IWorkerPool:
+        """A pool in phase WORKERS, whose *settings* are *key* of the section. *mode* becomes the workers' RR_MODE."""
 
     def bind(address: str, key: str = "address") -> Any:
         """The `twisted_rr.net.ports.BoundPort` for *address*, as *key* of the plugin's section says it.

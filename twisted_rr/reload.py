@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import attrs
@@ -58,7 +59,7 @@ class PlacedPool:
     def settings(self, config: Config) -> PoolSettings | None:
         """Its settings in *config*; None when the section is gone."""
         section = config.settings(self.section)
-        return None if section is None else getattr(section, self.key)
+        return None if section is None else attrgetter(self.key)(section)
 
 
 class Running(Protocol):

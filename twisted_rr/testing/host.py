@@ -126,7 +126,7 @@ class FakeHost:
     def log(self, part: str) -> RecordingLog:
         return self.logs.setdefault(part, RecordingLog())
 
-    def pool(self, name: str, settings: Any, mode: str) -> FakePool:
+    def pool(self, name: str, settings: Any, mode: str, key: str = "pool") -> FakePool:
         self.modes[name] = mode
         return self.pools.setdefault(name, FakePool(name, self.mux))
 

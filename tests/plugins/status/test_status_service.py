@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
 from twisted_rr.errors import ListenError
-from twisted_rr.interfaces import IHealth
+from twisted_rr.interfaces import IHealth, IReloadable
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import Drain
 from twisted_rr.plugins.status import plugin
@@ -350,3 +350,25 @@ def test_the_plugin_places_it_in_its_own_phase() -> None:
     plugin.build(plugin.SETTINGS(address="127.0.0.1:0"), host)
     ((phase, service),) = host.placed
     assert (phase, service.name) == ("STATUS", "status")
+
+
+# ------------------------------------------------------------------------------- reload
+
+
+def test_answers_change_with_a_reload() -> None:
+    rig = Rig().start()
+    rig.health.not_ready = "no worker is alive"
+    assert rig.client().get("/ready").answer()[0] == 503
+    step = rig.service.prepare(StatusSettings(address="127.0.0.1:2114", unavailable_status_code=500))
+    assert rig.client().get("/ready").answer()[0] == 503
+    step()
+    assert rig.client().get("/ready").answer()[0] == 500
+
+
+def test_the_plugin_says_what_a_reload_can_change() -> None:
+    host = FakeHost()
+    plugin.build(StatusSettings(address="127.0.0.1:0"), host)
+    [reloadable] = host.collect(IReloadable)
+    assert reloadable.section == "status"
+    assert "liveness" in reloadable.live
+    assert not reloadable.live & {"address", "checks", "stuck_after"}
