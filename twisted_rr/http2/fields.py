@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from twisted_rr.http2.tables import STATIC
+
 # Kinds of a field. Those of pseudo-header fields are bits, so that a head can collect which it has.
 REGULAR: Final = 0
 METHOD: Final = 1
@@ -18,13 +20,27 @@ LENGTH: Final = 16
 HOST: Final = 17
 COOKIE: Final = 18
 MALFORMED: Final = 32
+# Of names only.
+TE: Final = 33
+UNKNOWN: Final = 34
 
-_PSEUDO: Final = {b":method": METHOD, b":scheme": SCHEME, b":path": PATH, b":authority": AUTHORITY}
-_SPECIAL: Final = {b"content-length": LENGTH, b"host": HOST, b"cookie": COOKIE}
 #: RFC 9113 section 8.2.2.
 CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
+#: Of names that need not be looked at: those of the static table are all valid.
+_KINDS: Final = {
+    **{name: REGULAR for name, _ in STATIC if name[:1] != b":"},
+    **dict.fromkeys(CONNECTION_SPECIFIC, MALFORMED),
+    b":method": METHOD,
+    b":scheme": SCHEME,
+    b":path": PATH,
+    b":authority": AUTHORITY,
+    b"content-length": LENGTH,
+    b"host": HOST,
+    b"cookie": COOKIE,
+    b"te": TE,
+}
 
 _is_name: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 # RFC 9113 section 8.2.1 names NUL, LF, CR and blanks at the ends; the other controls are none of RFC 9110's
@@ -38,37 +54,33 @@ _is_authority: Final = re.compile(rb"[\x21\x22\x24-\x2e\x30-\x3e\x41-\x5b\x5d-\x
 _is_length: Final = re.compile(rb"[0-9]{1,18}").fullmatch
 
 
-def _pseudo_kind(name: bytes, value: bytes) -> int:
-    kind = _PSEUDO.get(name, MALFORMED)
+def _is_sound(kind: int, value: bytes) -> bool:
+    """Whether *value* is one for a field of this special *kind*."""
     if kind == PATH:
-        return PATH if _is_path(value) else MALFORMED
+        return _is_path(value) is not None
     if kind == METHOD:
-        return METHOD if _is_method(value) else MALFORMED
+        return _is_method(value) is not None
     if kind == SCHEME:
-        return SCHEME if _is_scheme(value) else MALFORMED
-    if kind == AUTHORITY:
-        return AUTHORITY if _is_authority(value) else MALFORMED
-    return MALFORMED
-
-
-def _special_kind(kind: int, value: bytes) -> int:
+        return _is_scheme(value) is not None
+    if kind in (AUTHORITY, HOST):
+        return _is_authority(value) is not None
     if kind == LENGTH:
-        return LENGTH if _is_length(value) else MALFORMED
-    if kind == HOST:
-        return HOST if _is_authority(value) else MALFORMED
-    return kind
+        return _is_length(value) is not None
+    if kind == COOKIE:
+        return _spoils_value(value) is None
+    return False
 
 
 def kind_of(name: bytes, value: bytes) -> int:
     """The kind of a field a client sent; MALFORMED for one that makes the request malformed."""
-    if name[:1] == b":":
-        return _pseudo_kind(name, value)
-    if not _is_name(name) or _spoils_value(value) or name in CONNECTION_SPECIFIC:
-        return MALFORMED
-    if name == b"te":
+    kind = _KINDS.get(name, UNKNOWN)
+    if kind == UNKNOWN:
+        kind = REGULAR if _is_name(name) else MALFORMED
+    if kind == REGULAR:
+        return REGULAR if value.isalnum() or not _spoils_value(value) else MALFORMED
+    if kind == TE:
         return REGULAR if value.lower() == b"trailers" else MALFORMED
-    special = _SPECIAL.get(name, REGULAR)
-    return _special_kind(special, value) if special else REGULAR
+    return kind if _is_sound(kind, value) else MALFORMED
 
 
 class Field:

@@ -29,4 +29,4 @@ def is_grant_due(window: int, consumed: int) -> bool:
     of it is consumed; less would cost a frame for each piece of data. When much is held, it is true earlier, so that
     the rest can still flow: a client never waits for a window while as much as it has left could be granted.
     """
-    return consumed >= window
+    return 0 < consumed >= window

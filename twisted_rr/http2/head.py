@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from twisted_rr.http2.fields import (
     AUTHORITY,
-    COOKIE,
     LENGTH,
     MALFORMED,
     METHOD,
@@ -56,101 +55,89 @@ class Head:
         self.derived: Any = None
 
 
-class _Reading:
-    """The state of going through the fields once."""
-
-    __slots__ = ("cookie_at", "cookies", "fault", "head", "host", "seen")
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-        self.seen = 0
-        self.host = b""
-        self.cookies: list[bytes] = []
-        self.cookie_at = 0
-        self.fault = ""
-
-    def special(self, field: Field) -> None:
-        """A field that is not just passed on."""
-        kind = field.kind
-        if kind == MALFORMED:
-            self.fault = "a malformed or forbidden field"
-        elif kind < LENGTH:
-            self._pseudo(kind, field.pair[1])
-        elif kind == COOKIE:
-            self._cookie(field.pair)
-        else:
-            self.head.fields.append(field.pair)
-            if kind == LENGTH:
-                self._length(int(field.pair[1]))
-            elif self.host:
-                self.fault = "more than one host"
-            else:
-                self.host = field.pair[1]
-
-    def _pseudo(self, kind: int, value: bytes) -> None:
-        head = self.head
-        if self.seen & kind or head.fields:
-            self.fault = "a pseudo-header field twice or after others"
-        self.seen |= kind
-        if kind == METHOD:
-            head.method = value
-        elif kind == SCHEME:
-            head.scheme = value
-        elif kind == PATH:
-            head.path = value
-        else:
-            head.authority = value
-
-    def _cookie(self, pair: tuple[bytes, bytes]) -> None:
-        if not self.cookies:
-            self.cookie_at = len(self.head.fields)
-            self.head.fields.append(pair)
-        self.cookies.append(pair[1])
-
-    def _length(self, length: int) -> None:
-        if self.head.length >= 0:
-            self.fault = "more than one content-length"
-        self.head.length = length
-
-    def judge(self) -> None:
-        """Fill in the verdicts, once all fields were seen."""
-        head = self.head
-        if len(self.cookies) > 1:
-            head.fields[self.cookie_at] = (b"cookie", b"; ".join(self.cookies))
-        head.fault = self.fault or self._missing()
-        if not head.authority:
-            head.authority = self.host
-        if self.seen:
-            head.trailer_fault = "a pseudo-header field in trailers"
-        elif head.length >= 0:
-            head.trailer_fault = "content-length in trailers"
-        else:
-            head.trailer_fault = self.fault
-
-    def _missing(self) -> str:
-        head = self.head
-        if head.method == b"CONNECT":
-            return "" if self.seen == _CONNECT else "CONNECT with a scheme or path, or without authority"
-        if self.seen & _REQUEST != _REQUEST:
-            return "a pseudo-header field is missing"
-        if not head.authority and not self.host:
-            return "neither authority nor host"
-        if head.authority and self.host and head.authority.lower() != self.host.lower():
-            return "authority and host differ"
-        if head.path == b"*" and head.method != b"OPTIONS":
-            return "an asterisk path for a method other than OPTIONS"
-        return ""
-
-
 def understand(fields: list[Field], oversized: bool) -> Head:
     """The `Head` of a decoded block; it says itself whether it is malformed."""
     head = Head()
     head.oversized = oversized
-    reading = _Reading(head)
+    regular = head.fields
+    seen = 0
+    fault = ""
+    has_special = False
     for field in fields:
-        if field.kind == REGULAR:
-            head.fields.append(field.pair)
+        kind = field.kind
+        if kind == REGULAR:
+            regular.append(field.pair)
+        elif kind < LENGTH:
+            if seen & kind or regular:
+                fault = "a pseudo-header field twice or after others"
+            seen |= kind
+            _set_pseudo(head, kind, field.pair[1])
+        elif kind == MALFORMED:
+            fault = "a malformed or forbidden field"
         else:
-            reading.special(field)
-    reading.judge()
+            regular.append(field.pair)
+            has_special = True
+    if has_special:
+        fault = fault or _special_fault(head)
+    head.fault = fault or _request_fault(head, seen)
+    head.trailer_fault = fault or _trailer_fault(head, seen)
     return head
+
+
+def _set_pseudo(head: Head, kind: int, value: bytes) -> None:
+    if kind == METHOD:
+        head.method = value
+    elif kind == SCHEME:
+        head.scheme = value
+    elif kind == PATH:
+        head.path = value
+    else:
+        head.authority = value
+
+
+def _special_fault(head: Head) -> str:
+    """Look at content-length, host and cookies, which mean something together."""
+    host = b""
+    cookies = []
+    for name, value in head.fields:
+        if name == b"content-length":
+            if head.length >= 0:
+                return "more than one content-length"
+            head.length = int(value)
+        elif name == b"host":
+            if host:
+                return "more than one host"
+            host = value
+        elif name == b"cookie":
+            cookies.append(value)
+    if len(cookies) > 1:
+        _join_cookies(head, b"; ".join(cookies))
+    if host:
+        if head.authority and head.authority.lower() != host.lower():
+            return "authority and host differ"
+        head.authority = host
+    return ""
+
+
+def _join_cookies(head: Head, cookie: bytes) -> None:
+    at = [name for name, _ in head.fields].index(b"cookie")
+    head.fields = [pair for pair in head.fields if pair[0] != b"cookie"]
+    head.fields.insert(at, (b"cookie", cookie))
+
+
+def _request_fault(head: Head, seen: int) -> str:
+    if head.method == b"CONNECT":
+        return "" if seen == _CONNECT else "CONNECT with a scheme or path, or without authority"
+    if seen & _REQUEST != _REQUEST:
+        return "a pseudo-header field is missing"
+    if not head.authority:
+        return "neither authority nor host"
+    if head.path == b"*" and head.method != b"OPTIONS":
+        return "an asterisk path for a method other than OPTIONS"
+    return ""
+
+
+def _trailer_fault(head: Head, seen: int) -> str:
+    if seen:
+        return "a pseudo-header field in trailers"
+    return "content-length in trailers" if head.length >= 0 else ""

@@ -18,8 +18,9 @@ TABLE_SIZE: Final = 4096
 #: An integer may have so many octets after its prefix: 28 bits, more than any length or index that can be valid.
 MAX_INTEGER: Final = 4
 
-_STATIC: Final = tuple(Field(name, value) for name, value in STATIC)
-_STATIC_COUNT: Final = len(_STATIC)
+#: By index; there is no index 0.
+_STATIC: Final = tuple(Field(name, value) for name, value in ((b"", b""), *STATIC))
+_STATIC_COUNT: Final = len(STATIC)
 
 
 def _fault(reason: str) -> ConnectionFault:
@@ -57,15 +58,22 @@ class Decoder:
         fields: list[Field] = []
         left = self._max_list
         end = len(block)
+        table = self._table
         try:
             self._resize_at_start()
             while self._pos < end:
-                field = self._field()
+                octet = block[self._pos]
+                if 0x80 < octet < 0xFF:  # a field of one octet, as nearly all that were sent before
+                    self._pos += 1
+                    octet &= 0x7F
+                    field = _STATIC[octet] if octet <= _STATIC_COUNT else table[_STATIC_COUNT - octet]
+                else:
+                    field = self._field(octet)
                 left -= field.size
                 if left >= 0:
                     fields.append(field)
         except IndexError:
-            raise _fault("a header block ends inside a field") from None
+            raise _fault("a field is cut short, or is not in the table") from None
         self.oversized = left < 0
         return fields
 
@@ -79,8 +87,7 @@ class Decoder:
             self._evict()
             self.generation += 1
 
-    def _field(self) -> Field:
-        octet = self._data[self._pos]
+    def _field(self, octet: int) -> Field:
         if octet & 0x80:
             return self._entry(self._integer(0x7F))
         if octet & 0x40:
@@ -117,14 +124,9 @@ class Decoder:
         return huffman.decode(value) if coded else value
 
     def _entry(self, index: int) -> Field:
-        if index <= _STATIC_COUNT:
-            if not index:
-                raise _fault("index 0")
-            return _STATIC[index - 1]
-        index -= _STATIC_COUNT
-        if index > len(self._table):
-            raise _fault("an index beyond the table")
-        return self._table[-index]
+        if not index:
+            raise _fault("index 0")
+        return _STATIC[index] if index <= _STATIC_COUNT else self._table[_STATIC_COUNT - index]
 
     def _literal(self, mask: int) -> Field:
         index = self._integer(mask)

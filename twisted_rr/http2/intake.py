@@ -231,8 +231,8 @@ class Intake:
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         length = len(payload)
         self._window -= length
-        if self._window < 0:
-            raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the window of the connection")
+        if self._window <= self._consumed:
+            self._connection_window_is_low()
         stream = self._streams.get(number)
         if stream is None or stream.state != OPEN:
             self._stray_data(number, length)
@@ -241,29 +241,39 @@ class Intake:
             payload = unpadded(payload)
         end = flags & END_STREAM != 0
         size = len(payload)
-        if not size and not end:
-            self._glitch()
         stream.window -= length
-        stream.received += size
         stream.held += length
-        expected = stream.head.length
-        if stream.window < 0:
-            self.refuse(number, FLOW_CONTROL_ERROR, "more than the window of the stream")
-        elif expected >= 0 and (stream.received > expected or (end and stream.received < expected)):
-            self.refuse(number, PROTOCOL_ERROR, "content that is not as long as its content-length")
-        else:
-            self._hand_over(stream, payload, end, length - size)
-
-    def _hand_over(self, stream: Stream, content: bytes, end: bool, padding: int) -> None:
+        stream.received += size
+        if (stream.window < 0 or stream.head.length >= 0) and self._is_content_wrong(stream, end):
+            return
+        consumed = length - size  # the padding
         if end:
             stream.state = HALF_CLOSED
+        elif not size:
+            self._glitch()
         exchange = stream.exchange
-        consumed = padding
-        if exchange is not None and (content or end):
-            if exchange.data(content, end):
-                consumed += len(content)
-        # Even if nothing is consumed: the window has shrunk, and what was consumed before may be due now.
-        self.consume(stream, consumed)
+        if exchange is not None and (size or end) and exchange.data(payload, end):
+            consumed = length
+        if stream.held:
+            # Even if nothing is consumed: the window has shrunk, and what was consumed before may be due now.
+            self.consume(stream, consumed)
+
+    def _is_content_wrong(self, stream: Stream, end: bool) -> bool:
+        """Whether the client broke a promise by this DATA; then the stream is refused."""
+        length = stream.head.length
+        if stream.window < 0:
+            self.refuse(stream.id, FLOW_CONTROL_ERROR, "more than the window of the stream")
+        elif length >= 0 and (stream.received > length or (end and stream.received < length)):
+            self.refuse(stream.id, PROTOCOL_ERROR, "content that is not as long as its content-length")
+        else:
+            return False
+        return True
+
+    def _connection_window_is_low(self) -> None:
+        """DATA has shrunk it: see whether it was overrun, or what was consumed before may be due now."""
+        if self._window < 0:
+            raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the window of the connection")
+        self.refund(0)
 
     def _stray_data(self, number: int, length: int) -> None:
         """DATA for a stream that takes none. It counts all the same (section 5.2), and is given back at once."""
@@ -320,18 +330,21 @@ class Intake:
         head = self._known.get(block)
         if head is None:
             head = self._heads.read(block)
+        if number > self.numbers.last and number & 1:  # IDLE: a request, as nearly always
+            self._request(number, head, end, fault or head.fault)
+            return
         rule = self._rule(HEADERS, number)
         if rule == ACCEPT:
-            stream = self._streams.get(number)
-            if stream is None:
-                self._request(number, head, end, fault or head.fault)
-            else:
-                self._trailers(stream, head, end, fault or head.trailer_fault)
+            self._trailers(self._streams[number], head, end, fault or head.trailer_fault)
         elif rule == REFUSE:
             self.refuse(number, STREAM_CLOSED, "HEADERS after the end of the request")
 
     def _request(self, number: int, head: Head, end: bool, fault: str) -> None:
-        self.numbers.opened(number)
+        numbers = self.numbers
+        if number == numbers.last + 2:
+            numbers.last = number
+        else:
+            numbers.skipped_to(number)
         session = self._session
         if session.departure.state == LEAVING:
             self.refuse(number, REFUSED_STREAM, "a stream after the last GOAWAY")

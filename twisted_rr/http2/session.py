@@ -207,7 +207,10 @@ class Session:
         if stream.state == OPEN:
             self.outbox.put(rst_stream(stream.id, NO_ERROR))
             self.intake.numbers.was_reset(stream.id)
-        self._forget(stream)
+        stream.state = CLOSED
+        del self.streams[stream.id]
+        if stream.held:
+            self._give_back(stream)
         self._finished.append(stream)
         if not self.outbox.is_told:
             self.tell()
@@ -326,8 +329,13 @@ class Session:
         stream.queued = 0
         self.streams.pop(stream.id, None)
         if stream.held:
-            held = stream.held
-            stream.held = 0
+            self._give_back(stream)
+
+    def _give_back(self, stream: Stream) -> None:
+        """What a stream that is over held of the connection's window."""
+        held = stream.held
+        stream.held = 0
+        if not self.is_closing:
             self.intake.refund(held)
 
     def _report_reset(self, stream: Stream, code: int) -> None:

@@ -61,7 +61,7 @@ MAX_GAPS: Final = 64
 class Numbers:
     """Which numbers of streams were used, and what became of those that are not open.
 
-    :ivar last: the highest number that the client has opened.
+    :ivar last: the highest number that the client has opened; who sees the next one, higher by 2, may set it.
     """
 
     __slots__ = ("_gaps", "_resets", "last")
@@ -71,9 +71,9 @@ class Numbers:
         self._resets: dict[int, None] = {}
         self._gaps: list[tuple[int, int]] = []
 
-    def opened(self, number: int) -> None:
-        """A new stream, with a number above `last`."""
-        if number != self.last + 2 and number - 2 > self.last:
+    def skipped_to(self, number: int) -> None:
+        """A new stream, with a number above `last` but not the next."""
+        if number > self.last + 2:
             self._gaps.append((self.last, number))
             if len(self._gaps) > MAX_GAPS:
                 del self._gaps[0]
