@@ -110,10 +110,11 @@ def judge(evidence: Evidence) -> Outcome:
 
 
 def usual_phase(fault: Fault) -> str:
-    """Where a fault says most: in the middle of the drain."""
-    return next(
+    """Where a fault says most: as it says itself, else in the middle of the drain."""
+    suited = (
         phase for phase in (FINISH, ANNOUNCE, RUNNING, STOP) if phase in fault.phases and _fits(fault, phase)
     )
+    return fault.usual or next(suited)
 
 
 def _fits(fault: Fault, phase: str) -> bool:

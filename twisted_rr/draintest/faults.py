@@ -38,6 +38,10 @@ KILLED = "the server is killed"
 NO_REPORT = "the log cannot be written"
 EARLY = "the listeners may close earlier than planned"
 FLOOD = "the machine is busy: latencies say nothing"
+STARVED = "the server has no descriptors: nobody can be accepted"
+
+# More than a server accepts in one turn of its loop, so that some still wait when its timer says close.
+_QUEUE = 300
 
 Inject = Callable[["Run"], Awaitable[None]]
 
@@ -52,6 +56,7 @@ class Fault:
     :ivar missing: why it cannot be injected here, empty when it can.
     :ivar environ: for the server's process.
     :ivar overrides: of the server's configuration.
+    :ivar usual: the phase when none is asked for; empty: in the middle of the drain.
     :ivar gentle: only clients misbehave: several such faults go together in one run.
     """
 
@@ -65,6 +70,7 @@ class Fault:
     overrides: tuple[str, ...] = ()
     piped: bool = False
     gentle: bool = False
+    usual: str = ""
 
 
 # -------------------------------------------------------------------------------- workers
@@ -99,6 +105,7 @@ async def _stop_one(run: Run) -> None:
     pid = run.some_worker()
     if pid:
         run.kill(pid, signal.SIGSTOP)
+        run.evidence.hangs.append(time.monotonic())
 
 
 async def _stop_all(run: Run) -> None:
@@ -170,7 +177,7 @@ async def _queued_at_close(run: Run) -> None:
         await over.wait()
 
     begun = run.hold_begins()
-    queued = asyncio.ensure_future(run.clients.together(32, until_over))
+    queued = asyncio.ensure_future(run.clients.together(_QUEUE, until_over))
     await run.wait(0.25)
     run.hold_ends(begun)
     over.set()
@@ -379,7 +386,7 @@ _ALL = (
         _needs_gate,
     ),
     Fault("F4", "one worker is stopped (SIGSTOP)", _stop_one, PHASES, frozenset({CUTS, KILLS})),
-    Fault("F5", "all workers are stopped", _stop_all, (RUNNING, *_DRAIN), frozenset({CUTS, KILLS, STUCK})),
+    Fault("F5", "all workers are stopped", _stop_all, (RUNNING, *_DRAIN), frozenset({CUTS, KILLS, STUCK}), usual=RUNNING),
     Fault("F6", "a worker does not react to its stop", _stop_one, (FINISH, STOP), frozenset({CUTS, KILLS})),
     Fault("F10", "a worker is killed (SIGKILL, as by the OOM killer)", _kill_one, PHASES, frozenset({LOSES_CALLS, NEW_WORKERS})),
     Fault("F12", "a client reads slowly", _slow_reader, _EARLY, frozenset({CUTS}), _needs_big, gentle=True),
@@ -407,8 +414,8 @@ _ALL = (
     Fault("F36", "the server's loop is blocked for a while", _hiccup, (RUNNING, *_DRAIN), frozenset({HELD, EARLY})),
     Fault("F40", "a flood of probes", _probe_flood, PHASES, frozenset({FLOOD})),
     Fault("F41", "SIGTERM to the whole process group", _group, _LATE),
-    Fault("F42", "no descriptors are left", _no_descriptors, _EARLY, frozenset({FLOOD, UNANSWERED})),
-    Fault("F44", "an admin drains and takes it back", _undrain, (RUNNING, *_DRAIN), frozenset(), _needs_admin),
+    Fault("F42", "no descriptors are left", _no_descriptors, _EARLY, frozenset({FLOOD, STARVED})),
+    Fault("F44", "an admin drains and takes it back", _undrain, (RUNNING, *_DRAIN), frozenset(), _needs_admin, usual=RUNNING),
     Fault("F45", "a preStop hook waits for the drain", _wait_for_drain, _EARLY, frozenset({EARLY}), _needs_admin),
     Fault("F46", "health clients of every kind", _odd_probes, PHASES, gentle=True),
     Fault("F47", "a busy neighbour takes the CPU", _busy_neighbour, _EARLY, frozenset({FLOOD})),

@@ -64,21 +64,30 @@ def _excused(evidence: Evidence, probe: Probe) -> bool:
     """Whether the rig itself is why this probe failed."""
     if evidence.held(probe.at, probe.ended, 1.0):
         return True
+    if probe.code == 503 and any(begun + _soon(evidence) < probe.ended for begun in evidence.hangs):
+        # The others have finished: every worker that holds a call is the stopped one.
+        return probe.state == "stuck"
     return any(
-        begun + evidence.terms.stuck_after * 0.8 < probe.ended and probe.at < over + 1.5
-        for begun, over in evidence.outages
+        begun + _soon(evidence) < probe.ended and probe.at < over + 1.5 for begun, over in evidence.outages
     )
+
+
+def _soon(evidence: Evidence) -> float:
+    """After what time an outage may be told: when no worker can be had at all, at once."""
+    return 0.0 if faults.UNANSWERED in evidence.effects else evidence.terms.stuck_after * 0.8
 
 
 def alive(evidence: Evidence) -> Verdict:
     """I7."""
     if evidence.ready is None:
         return not_run("it never was ready")
+    if faults.STARVED in evidence.effects:
+        return not_run(faults.STARVED)
     end = _last_moment(evidence)
     seen = [probe for probe in evidence.channel("health") if evidence.ready <= probe.at and probe.ended < end]
     for probe in seen:
         if not 200 <= probe.code < 300 and not _excused(evidence, probe):
-            if probe.code == -1 and probe.took - evidence.lag(probe.at, probe.ended) < 0.9:
+            if probe.code == -1 and evidence.own_time(probe) < 0.5:
                 continue
             return broken(
                 f"/health: {_said(probe)} {_when(evidence, probe.at)} (state {probe.state or 'unknown'})"
@@ -137,7 +146,7 @@ def quick(evidence: Evidence) -> Verdict:
 
 def _quick_enough(evidence: Evidence, most: float, note: str) -> Verdict:
     took = sorted(
-        max(0.0, probe.took - evidence.lag(probe.at, probe.ended))
+        evidence.own_time(probe)
         for channel in ("health", "ready")
         for probe in evidence.channel(channel)
         if probe.code > 0 and evidence.ready is not None and probe.at >= evidence.ready

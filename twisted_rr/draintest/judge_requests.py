@@ -18,6 +18,8 @@ def served_in_announce(evidence: Evidence) -> Verdict:
     refused = evidence.first_refused()
     if evidence.signalled is None or faults.KILLED in evidence.effects or faults.FORCED in evidence.effects:
         return not_run("there was no whole announce")
+    if faults.STARVED in evidence.effects:
+        return not_run(faults.STARVED)
     if faults.EARLY in evidence.effects or evidence.terms.announce <= 0:
         return not_run("no announce was promised")
     end = evidence.signalled + evidence.terms.announce - 0.05
@@ -68,6 +70,8 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     """I4."""
     if evidence.signalled is None or faults.KILLED in evidence.effects:
         return not_run("nothing was drained")
+    if faults.STARVED in evidence.effects:
+        return not_run(faults.STARVED)
     asked = [line for line in evidence.exchanges if line.asked is not None and not line.by_plan]
     lost = [
         line for line in asked if line.outcome in (records.CUT, records.EMPTY, records.RESET, records.HUNG)
@@ -77,6 +81,8 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     counted = int((evidence.report or {}).get("cut", 0)) if evidence.report else None
     if faults.UNANSWERED in evidence.effects:
         lost = [line for line in lost if line.outcome != records.EMPTY]
+    # What came while the server was held past its deadline came too late for it.
+    lost = [line for line in lost if not evidence.held(line.asked or 0.0, line.asked or 0.0, 0.0)]
     if not lost:
         more = f"; {len(crossed)} crossed the close (clean FIN before the first byte)" if crossed else ""
         return holds(f"{len(asked)} requests{more}")
@@ -103,6 +109,8 @@ def no_resets(evidence: Evidence) -> Verdict:
     """I5."""
     if evidence.signalled is None or faults.KILLED in evidence.effects:
         return not_run("nothing was drained")
+    if faults.STARVED in evidence.effects:
+        return not_run(faults.STARVED)
     deadline = evidence.deadline() or float("inf")
     resets = [
         line
@@ -207,15 +215,16 @@ def report_is_right(evidence: Evidence) -> Verdict:
     report, signalled = evidence.report, evidence.signalled
     if signalled is None or report is None:
         return not_run("no report was written that could be read")
-    if {faults.HELD, faults.FLOOD} & evidence.effects:
+    if {faults.HELD, faults.FLOOD, faults.STARVED} & evidence.effects:
         return not_run("clients that come and go at the signal cannot be counted exactly")
     seen = _seen_by_clients(evidence, signalled)
     edge = sum(1 for line in evidence.exchanges if line.ended and abs(line.ended - signalled) < _EDGE)
     # Those who left by plan, or were not judged, may be counted as finished, cut or lost.
     unsure = edge + sum(1 for line in evidence.exchanges if line.by_plan and (line.ended or 0.0) > signalled)
-    for name in ("finished", "cut"):
+    for name, more in (("finished", seen["turned away"]), ("cut", 0)):
         told = int(report.get(name, 0))
-        if abs(told - seen[name]) > unsure + _strays(evidence):
+        # A 503 may be the application's own, or the server's for a call that it did not take.
+        if not -unsure - _strays(evidence) <= told - seen[name] <= more + unsure + _strays(evidence):
             return broken(f"{name}: it reports {told}, the clients saw {seen[name]} (±{unsure})")
     return holds(f"finished {report.get('finished')}, cut {report.get('cut')}: as seen (±{unsure})")
 
@@ -238,5 +247,5 @@ def _seen_by_clients(evidence: Evidence, signalled: float) -> Counter[str]:
         if cut:
             seen["cut"] += 1
         elif line.outcome == records.COMPLETE:
-            seen["finished"] += 1
+            seen["turned away" if line.status == 503 else "finished"] += 1
     return seen

@@ -68,7 +68,7 @@ class Watchers:
         self, channel: str, path: str, headers: dict[str, str] | None = None, timeout: float = _PROBE_TIMEOUT
     ) -> tuple[Probe, Answer | None]:
         """One question on a connection of its own, as a kubelet asks."""
-        at = time.monotonic()
+        at, waited = time.monotonic(), processes.waited_for_cpu(self._pid)
         code, answer = 0, None
         try:
             async with asyncio.timeout(timeout):
@@ -83,7 +83,8 @@ class Watchers:
             code = 0
         except (OSError, Ended, Malformed):
             code = -2
-        probe = self._probe(channel, at, code, answer)
+        waited = max(0.0, processes.waited_for_cpu(self._pid) - waited)
+        probe = self._probe(channel, at, waited, code, answer)
         self._evidence.probes.append(probe)
         if probe.state and probe.state != self._state and channel in ("health", "ready"):
             self._state = probe.state
@@ -91,7 +92,7 @@ class Watchers:
             self._said(probe.state)
         return probe, answer
 
-    def _probe(self, channel: str, at: float, code: int, answer: Answer | None) -> Probe:
+    def _probe(self, channel: str, at: float, waited: float, code: int, answer: Answer | None) -> Probe:
         headers = {} if answer is None else answer.headers
         in_flight = headers.get("x-rr-in-flight", "")
         return Probe(
@@ -99,6 +100,7 @@ class Watchers:
             at=at,
             took=time.monotonic() - at,
             code=code,
+            waited=waited,
             state=headers.get("x-rr-lifecycle", ""),
             in_flight=int(in_flight) if in_flight.isdigit() else None,
             entries=None if answer is None else entries_of(answer),

@@ -98,6 +98,14 @@ def _links(pid: int) -> set[str]:
     return found
 
 
+def waited_for_cpu(pid: int) -> float:
+    """For how many seconds *pid*'s main thread could have run and did not get a CPU (schedstat); 0 if not known."""
+    try:
+        return int((_PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def descriptors(pid: int) -> int:
     """How many descriptors *pid* has open."""
     try:

@@ -59,12 +59,16 @@ class Exchange:
 
 @attrs.frozen(kw_only=True)
 class Probe:
-    """One question to a health channel; code 0: refused, -1: no answer in time, -2: the connection broke."""
+    """One question to a health channel; code 0: refused, -1: no answer in time, -2: the connection broke.
+
+    :ivar waited: for how much of *took* the server could have run and did not get a CPU.
+    """
 
     channel: str
     at: float
     took: float
     code: int
+    waited: float = 0.0
     state: str = ""
     in_flight: int | None = None
     entries: tuple[int, ...] | None = None
@@ -133,6 +137,7 @@ class Evidence:
     :ivar effects: what the injected faults entitle the server to; see `faults`.
     :ivar holds: spans in which the rig kept the server from running.
     :ivar outages: spans in which the rig made all workers unable to go on.
+    :ivar hangs: since when one worker is stopped.
     :ivar missed: faults that could not be injected, with the reason.
     :ivar left_behind: processes that outlived the server.
     :ivar holders: processes, other than the server, that held its listening socket.
@@ -158,6 +163,7 @@ class Evidence:
     effects: set[str] = attrs.field(factory=set)
     holds: list[tuple[float, float]] = attrs.field(factory=list)
     outages: list[tuple[float, float]] = attrs.field(factory=list)
+    hangs: list[float] = attrs.field(factory=list)
     missed: dict[str, str] = attrs.field(factory=dict)
     left_behind: list[int] = attrs.field(factory=list)
     holders: list[int] = attrs.field(factory=list)
@@ -199,6 +205,10 @@ class Evidence:
     def lag(self, begin: float, end: float) -> float:
         """For how long the rig itself did not get to run in that span."""
         return max((lag for at, lag in self.lags if begin <= at + lag and at <= end), default=0.0)
+
+    def own_time(self, probe: Probe) -> float:
+        """What of a probe's duration was the server's: without the rig's lag, without waiting for a CPU."""
+        return max(0.0, probe.took - self.lag(probe.at, probe.ended) - probe.waited)
 
     def after_signal(self, margin: float = 0.05) -> float:
         """A moment at which the server surely had the signal, unless it was held."""

@@ -61,4 +61,6 @@ def together(verdicts: Sequence[tuple[str, Verdict]]) -> Verdict:
     if held:
         more = f" (and {len(held) - 1} runs more)" if len(held) > 1 else ""
         return Verdict(HOLDS, held[0].why + more)
-    return Verdict(NOT_RUN, verdicts[0][1].why if verdicts else "no run")
+    # A run that came near says more than one that never meant to.
+    reasons = sorted((verdict.why for _, verdict in verdicts), key=lambda why: why.startswith("needs"))
+    return Verdict(NOT_RUN, reasons[0] if reasons else "no run")
