@@ -114,9 +114,16 @@ class Host:
         """See `IHost`."""
         return logger(self._name)
 
-    def pool(self, name: str, settings: PoolSettings, mode: str, key: str = "pool") -> IWorkerPool:
+    def pool(
+        self,
+        name: str,
+        settings: PoolSettings,
+        mode: str,
+        key: str = "pool",
+        env: Mapping[str, str] | None = None,
+    ) -> IWorkerPool:
         """See `IHost`."""
-        pool = self._builder.pool(name, settings, mode)
+        pool = self._builder.pool(name, settings, mode, env)
         self._builder.pools.append(PlacedPool(self._name, key, pool))
         return pool
 
@@ -230,14 +237,16 @@ class Builder:
         )
         self.server.place(STATUS, watchdog)
 
-    def pool(self, name: str, settings: PoolSettings, mode: str) -> WorkerPool:
+    def pool(
+        self, name: str, settings: PoolSettings, mode: str, env: Mapping[str, str] | None = None
+    ) -> WorkerPool:
         """A pool in phase WORKERS; raises `ConfigError` when nobody says what its workers run."""
         server = self.server_settings(self.config)
         if not (settings.command or server.command):
             raise ConfigError(
                 [ConfigProblem("server.command", f"is required: the command that runs {name}'s workers")]
             )
-        pool = WorkerPool(name, mode, settings, server, self._pool_host_for(server))
+        pool = WorkerPool(name, mode, settings, server, self._pool_host_for(server), env)
         self.server.place(WORKERS, pool)
         self.providers.setdefault(IHealth, []).append(pool.health)
         return pool

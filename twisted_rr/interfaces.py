@@ -109,6 +109,7 @@ class IWorkerPool(IService):
 
     name = Attribute("what the pool is called in logs and metrics: its plugin's name")
     mux = Attribute("True when its workers hold many calls at once; known once ready")
+    max_message = Attribute("bytes of one message that a worker may send; a front sets it before the start")
 
     def open(head: ICallHead, body: bytes, more: bool, to: ICallReceiver) -> ICall:
         """Start a call; returns at once. *body* is what has come so far, *more* whether the rest follows.
@@ -169,12 +170,14 @@ class IInFlight(Interface):
 
 
 class IFront(IService):
-    """A service of phase FRONT that can be drained (docs/embedding, "Fronts")."""
+    """A service of phase FRONT that can be drained; docs/fronts.md has the order of calls and a test kit."""
 
     in_flight = Attribute("its IInFlight")
 
     def announce() -> None:
-        """The drain has begun: go on accepting, but tell clients to go elsewhere (``Connection: close``, GOAWAY)."""
+        """Clients should go elsewhere: go on accepting, but tell them (``Connection: close``, GOAWAY).
+
+        At ``drain.goaway_start`` of a stop, or in an admin's drain, which may be taken back."""
 
     def finish() -> None:
         """Take what is in the accept queue, close the listeners; go on serving what was accepted."""
@@ -236,8 +239,13 @@ class IHost(Interface):
     def log(part: str) -> Any:
         """A logger for this part of the plugin; its channel is the plugin's name."""
 
-    def pool(name: str, settings: Any, mode: str, key: str = "pool") -> IWorkerPool:
-        """A pool in phase WORKERS, whose *settings* are *key* of the section. *mode* becomes the workers' RR_MODE."""
+    def pool(
+        name: str, settings: Any, mode: str, key: str = "pool", env: Mapping[str, str] | None = None
+    ) -> IWorkerPool:
+        """A pool in phase WORKERS, whose *settings* are *key* of the section.
+
+        *mode* becomes the workers' RR_MODE, *env* is added to their environment.
+        """
 
     def bind(address: str, key: str = "address") -> Any:
         """The `twisted_rr.net.ports.BoundPort` for *address*, as *key* of the plugin's section says it.

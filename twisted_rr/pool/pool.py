@@ -35,6 +35,7 @@ from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
 from twisted_rr.pool.worker import Worker
 from twisted_rr.wire.call import Call
 from twisted_rr.wire.control import draining as draining_message
+from twisted_rr.wire.mux_settings import MAX_MESSAGE
 
 __all__ = ["PoolHost", "StopSchedule", "WorkerPool"]
 
@@ -51,6 +52,7 @@ class WorkerPool(Service):
     open ends with WorkerDied. `finish` waits for open and waiting calls before that.
 
     :ivar stranded: calls of a drain that no worker could be started for, since the start (exit code 5 too).
+    :ivar max_message: bytes of one message (mux.md 4) that a worker may send; for a front to set before the start.
     :ivar plan: what its workers are started with.
     :ivar replacing: held by who replaces workers one by one.
     :ivar killed: workers that were told to stop and needed SIGKILL, since the start (exit code 5).
@@ -73,6 +75,7 @@ class WorkerPool(Service):
         self.mux = False
         self.killed = 0
         self.stranded = 0
+        self.max_message = MAX_MESSAGE
         self.settings = settings
         self.health = PoolHealth(self)
         self._host = host

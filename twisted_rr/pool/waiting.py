@@ -155,7 +155,7 @@ class Collecting(Lobby):
     def pump(self, call: Any) -> None:
         try:
             for piece in call.queue:
-                call.spool.write(piece)
+                call.spool.write(piece if isinstance(piece, bytes) else piece.data)
             if not call.more:
                 call.spool.finish()  # what the spool makes of the body may be refused: here, not at a worker
         except OSError as error:

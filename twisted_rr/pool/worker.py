@@ -32,7 +32,12 @@ GOING: Final = (WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.ERRORED)
 
 
 class WorkerOwner(Protocol):
-    """The pool, as a worker sees it."""
+    """The pool, as a worker sees it.
+
+    :ivar max_message: bytes of one message that a worker may send.
+    """
+
+    max_message: int
 
     def worker_ready(self, worker: Worker) -> None:
         """It answered the handshake."""
@@ -259,6 +264,8 @@ class Worker:
                 pid=self.pid,
                 told=answer.pid,
             )
+        if answer.mux is not None:
+            answer.mux.max_message = self._owner.max_message
         self.end = MuxServerEnd(self, answer.mux) if answer.mux is not None else SingleServerEnd(self)
         self._feed = self.end.feed
         self._take = self.end.take

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.application.service import IService
@@ -126,7 +126,9 @@ class FakeHost:
     def log(self, part: str) -> RecordingLog:
         return self.logs.setdefault(part, RecordingLog())
 
-    def pool(self, name: str, settings: Any, mode: str, key: str = "pool") -> FakePool:
+    def pool(
+        self, name: str, settings: Any, mode: str, key: str = "pool", env: Mapping[str, str] | None = None
+    ) -> FakePool:
         self.modes[name] = mode
         return self.pools.setdefault(name, FakePool(name, self.mux))
 

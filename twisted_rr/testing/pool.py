@@ -148,6 +148,7 @@ class FakePool(Service):
         self.start: Deferred[None] | None = None
         self.stop: Deferred[None] | None = None
         self.resets = 0
+        self.max_message = 0
         self.size = 1
         self.health = FakeHealth(name)
 
