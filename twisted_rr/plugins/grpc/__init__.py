@@ -1,0 +1,1 @@
+"""The gRPC front: `config`, `service` (listener, connections), `exchange` (one call), `health`, `reflection`, `protos`."""

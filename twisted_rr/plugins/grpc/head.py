@@ -1,0 +1,211 @@
+"""What a call's head means, and the contexts that workers read of it (mux.md 7, protocol.md 5.1).
+
+Left out: messages (`framing`), and what is done with a call (`exchange`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zope.interface import implementer
+
+from twisted_rr.interfaces import ICallHead
+from twisted_rr.pool.spool import BodySpool
+from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK
+from twisted_rr.wire.grpc_context import encode_call, encode_single_call, pack_metadata
+from twisted_rr.wire.grpc_status import INTERNAL
+
+from . import metadata as pairs
+from .compression import GZIP, IDENTITY
+from .deadlines import FAR
+from .status import UNIMPLEMENTED, Refusal
+
+if TYPE_CHECKING:
+    from twisted_rr.http2.head import Head
+
+    from .connection import Connection
+    from .service import GrpcFront
+
+_TYPES: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
+
+
+class Derived:
+    """What a block of header fields comes to: kept with the block, so computed once while it repeats.
+
+    :ivar service: with its package, without a leading dot.
+    :ivar streams: the client may send any number of messages; None where no .proto file says.
+    :ivar lasting: one of both sides may, as far as is known.
+    :ivar timeout: seconds the client gives, 0 for as long as it takes.
+    :ivar gzip_in: messages may be compressed.
+    :ivar gzip_out: answers are to be compressed.
+    :ivar refusal: why the call is not served, None when it is.
+    :ivar local: makes the handler for a service of the server's own, None for the workers'.
+    """
+
+    __slots__ = (
+        "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
+        "lasting", "local", "method", "path", "refusal", "service", "streams", "timeout",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, head: Head) -> None:
+        self.connection = connection
+        self.path = head.path.decode("latin-1")
+        self.authority = head.authority.decode("latin-1")
+        self.service = ""
+        self.method = ""
+        self.streams: bool | None = None
+        self.lasting = False
+        self.timeout = 0.0
+        self.gzip_in = False
+        self.gzip_out = False
+        self.refusal: Refusal | None = None
+        self.local: Any = None
+        self._fields = [field for field in head.fields if field[0] not in pairs.OWN]
+        self._metadata: pairs.Pairs | None = None
+        self._packed: Any = None
+        self._used = False
+        self._attributes: dict[str, str] = {":authority": self.authority}
+        if connection.auth_type:
+            self._attributes[":peer.auth-type"] = connection.auth_type
+
+    @property
+    def agent(self) -> str:
+        """What the client says it is."""
+        return next((value.decode("latin-1") for key, value in self._fields if key == b"user-agent"), "-")
+
+    def read_metadata(self) -> None:
+        """:raises Refusal: binary metadata is malformed."""
+        self._metadata = pairs.incoming(self._fields)
+
+    def metadata(self) -> pairs.Pairs:
+        """For mux workers."""
+        assert self._metadata is not None
+        hidden = pairs.SHOWN_BY_ROADRUNNER
+        return [pair for pair in self._metadata if pair[0].encode() not in hidden]
+
+    def mux_context(self, codec: int, deadline_ms: int | None) -> bytes:
+        """The call array of mux.md 7."""
+        packed = self._packed
+        if packed is None:
+            packed = self.metadata()
+            # Encoded from the second time on, when it is clear that it repeats.
+            if self._used and codec == CODEC_MSGPACK:
+                packed = self._packed = pack_metadata(packed)
+            self._used = True
+        return encode_call(
+            codec, self.service, self.method, packed, deadline_ms, self.connection.peer, self._attributes
+        )
+
+    def single_context(self) -> bytes:
+        """The object of protocol.md 5.1."""
+        assert self._metadata is not None
+        connection = self.connection
+        return encode_single_call(
+            self.service, self.method, self._metadata, connection.peer, self.authority, connection.auth_type
+        )
+
+
+def derive(front: GrpcFront, connection: Connection, head: Head) -> Derived:
+    """Judge a request's head; what is wrong with it is in ``refusal``."""
+    derived = Derived(connection, head)
+    try:
+        _judge(front, derived, head)
+    except Refusal as refusal:
+        derived.refusal = refusal
+    return derived
+
+
+def _judge(front: GrpcFront, derived: Derived, head: Head) -> None:
+    fields = dict(head.fields)
+    if head.method != b"POST":
+        raise Refusal(INTERNAL, f"gRPC is POST, not {head.method[:20].decode('latin-1')}", 405)
+    if fields.get(b"content-type", b"").partition(b";")[0].strip().lower() not in _TYPES:
+        raise Refusal(INTERNAL, "the content-type is not application/grpc", 415)
+    if b"te" not in fields:
+        raise Refusal(INTERNAL, "te: trailers is missing, so a proxy on the way may not speak gRPC", 400)
+    _find(front, derived, head.path)
+    timeout = fields.get(b"grpc-timeout")
+    if timeout is not None:
+        derived.timeout = pairs.timeout(timeout) or 1e-9
+        if derived.timeout > FAR:
+            derived.timeout = 0.0
+    _encodings(front, derived, fields)
+    derived.read_metadata()
+
+
+def _find(front: GrpcFront, derived: Derived, path: bytes) -> None:
+    """Which service and method are meant.
+
+    :raises Refusal: UNIMPLEMENTED, in grpc-go's words.
+    """
+    service, _, method = derived.path[1:].rpartition("/")
+    if not service or not method:
+        raise Refusal(UNIMPLEMENTED, f"malformed method name: {derived.path[:200]!r}")
+    derived.service = service
+    derived.method = method
+    local = front.local.get(service)
+    if local is not None:
+        derived.local = local.get(method)
+        if derived.local is None:
+            raise Refusal(UNIMPLEMENTED, f"unknown method {method[:200]} for service {service}")
+        return
+    protos = front.settings.protos
+    if not protos.files:
+        return
+    known = protos.methods.get(path)
+    if known is None:
+        if service in protos.services:
+            raise Refusal(UNIMPLEMENTED, f"unknown method {method[:200]} for service {service}")
+        raise Refusal(UNIMPLEMENTED, f"unknown service {service[:200]}")
+    derived.streams = known.client_streaming
+    derived.lasting = known.client_streaming or known.server_streaming
+
+
+def _encodings(front: GrpcFront, derived: Derived, fields: dict[bytes, bytes]) -> None:
+    encoding = fields.get(b"grpc-encoding", IDENTITY)
+    if encoding == GZIP:
+        derived.gzip_in = True
+    elif encoding != IDENTITY:
+        shown = encoding[:40].decode("latin-1")
+        raise UnknownEncoding(f'grpc: Decompressor is not installed for grpc-encoding "{shown}"')
+    accepted = fields.get(b"grpc-accept-encoding", b"").replace(b" ", b"").split(b",")
+    how = front.settings.compression
+    # A client that sends gzip reads it, whatever it says (as grpc-go has it).
+    derived.gzip_out = derived.gzip_in if how == "request" else how == "always" and GZIP in accepted
+
+
+class UnknownEncoding(Refusal):
+    """Its answer has to say which encodings there are."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(UNIMPLEMENTED, message)
+
+
+@implementer(ICallHead)
+class CallHead:
+    """One call's head; makes the context for whichever worker takes it.
+
+    *deadline* is monotonic seconds, 0 for none.
+    """
+
+    __slots__ = ("_deadline", "_derived", "_seconds")
+
+    def __init__(self, derived: Derived, seconds: Any, deadline: float) -> None:
+        self._derived = derived
+        self._seconds = seconds
+        self._deadline = deadline
+
+    def mux_context(self, codec: int) -> bytes:
+        """See `ICallHead`. What is left of the time is told in milliseconds."""
+        if not self._deadline:
+            return self._derived.mux_context(codec, None)
+        left = self._deadline - self._seconds()
+        return self._derived.mux_context(codec, int(left * 1000) if left > 0 else 0)
+
+    def spool(self) -> BodySpool:
+        """See `ICallHead`."""
+        return BodySpool(CODEC_JSON, self._derived.single_context())
+
+    def describe(self) -> str:
+        """The method's path."""
+        return self._derived.path
