@@ -211,9 +211,13 @@ def _console_line(event: Event, colour: bool) -> str:
 
 
 def _unsaid(event: Event) -> Iterable[tuple[str, Any]]:
-    """The fields that the message does not show already."""
+    """The fields that the message does not show already. ``event`` and nested values are for programs."""
     said = _names(str(event.get("log_format") or "")).names
-    return ((name, value) for name, value in fields_of(event).items() if name not in said)
+    return (
+        (name, value)
+        for name, value in fields_of(event).items()
+        if name not in said and name != "event" and not isinstance(value, list | dict)
+    )
 
 
 def _quoted(value: Any) -> str:

@@ -443,7 +443,7 @@ class Worker:
             self.error = self._start_error(ending)
         elif not self.planned:
             self._log.warn(
-                "worker {pid} ended: {reason}; it held {calls} calls",
+                "worker {pid} ended: {reason}; calls it held: {calls}",
                 event="worker_died",
                 pid=self.pid,
                 reason=self._death(ending),
