@@ -615,6 +615,8 @@ class Session:
         if self._phase >= CLOSING:
             return
         date = _date.at(self._clock())
+        if self._front.draining:
+            date += self._settings.farewell
         self._write(refusal_answer(refused.status, refused.reason, date, bodyless))
         self._shut()
 

@@ -194,7 +194,7 @@ class World:
     def __init__(self, mux: bool = True, **keys: Any) -> None:
         keys.setdefault("address", "127.0.0.1:0")
         self.clock = Clock()
-        self.host = FakeHost(self.clock, mux=mux)
+        self.host = FakeHost(self.clock, keys.pop("settings", None), mux=mux)
         self.host.drain.arrived = lambda: None  # type: ignore[attr-defined]
         self.pool: FakePool = self.host.pool("http", None, "http")
         self.ports: list[FakePort] = []

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pwd
 from typing import Any
 
+import attrs
 import pytest
 from front_world import UNIX, FakeTransport, World
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from twisted_rr.errors import ConfigError, Draining, WorkerStartError
+from twisted_rr.errors import ConfigError, Draining, NoFreeWorker, WorkerStartError
 from twisted_rr.interfaces import IFront
+from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.plugins.http import plugin
 from twisted_rr.plugins.http.config import HttpSettings, TimeoutSettings
 from twisted_rr.plugins.http.forwarded import LOOPBACK, Forwarding
@@ -251,6 +253,7 @@ def test_a_fault_of_the_server_is_a_500_and_never_stays_in_flight(monkeypatch: p
 def test_a_session_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(timeouts=TimeoutSettings(header=2)).start()
     broken, slow = world.connect(), world.connect()
+    broken.send(GET)
     monkeypatch.setattr(broken, "buffered", lambda: 1 / 0)
     for _ in range(4):
         world.clock.advance(1)
@@ -501,3 +504,85 @@ def test_uploads_belong_to_the_workers_user(user: str, group: str, owner: Any) -
     else:
         entry = pwd.getpwnam("nobody")
         assert found == (entry.pw_uid, entry.pw_gid if owner == "nobody" else owner)
+
+
+# ------------------------------------------------------------------------------ late, and on the way out
+
+
+def test_from_the_late_limit_on_a_kept_connection_is_turned_away_and_counted_as_refused() -> None:
+    world = World()
+    world.host.drain.budget = attrs.make_class("Budget", {"late_reject": attrs.field(default=2.0)})()  # type: ignore[assignment]
+    world.host.drain.remaining = lambda: 20.0  # type: ignore[method-assign]
+    world.start()
+    kept, busy = world.connect(), world.connect()
+    kept.send(GET)
+    answer(world)
+    busy.send(GET)
+    world.front.announce()
+    world.front.finish()
+    world.clock.advance(1.9)
+    kept.out = b""
+    world.clock.advance(0.1)
+    calls = len(world.pool.calls)
+    kept.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+    assert kept.out.startswith(b"HTTP/1.1 503 ")
+    assert b"connection: close" in kept.out and b"retry-after: 1" in kept.out
+    assert len(world.pool.calls) == calls
+    assert (world.front.in_flight.refused, world.front.in_flight.finished) == (1, 1)
+
+
+def test_closing_the_listener_does_not_yet_tell_clients_to_go() -> None:
+    world = World().start()
+    kept, busy = world.connect(), world.connect()
+    busy.send(GET)
+    world.front.finish()
+    kept.send(GET)
+    answer(world)
+    assert b"connection: close" not in kept.out
+    world.front.announce()
+    kept.send(GET)
+    answer(world)
+    assert b"connection: close" in kept.out
+
+
+def test_a_connection_that_never_spoke_is_closed_soon_after_the_listener() -> None:
+    world = World()
+    world.host.drain.remaining = lambda: 20.0  # type: ignore[method-assign]
+    world.start()
+    silent, busy = world.connect(), world.connect()
+    busy.send(GET)
+    world.clock.advance(3)
+    assert silent.events == []
+    world.front.finish()
+    world.clock.advance(1)
+    assert silent.events == ["fin"] and busy.events == []
+
+
+def test_calls_that_get_no_worker_in_a_drain_count_as_refused() -> None:
+    world = World().start()
+    client = world.connect()
+    client.send(GET)
+    world.host.drain.enter("draining:finish")
+    world.call.fail(NoFreeWorker(60.0))
+    assert client.out.startswith(b"HTTP/1.1 503 ")
+    assert (world.front.in_flight.refused, world.front.in_flight.finished) == (1, 0)
+
+
+def test_envoys_header_comes_with_what_tells_clients_to_go() -> None:
+    world = World(settings={"drain": DrainSettings(envoy_immediate_fail=True)}).start()
+    client = world.connect()
+    client.send(GET)
+    answer(world)
+    assert b"x-envoy" not in client.out
+    world.front.announce()
+    client.send(b"nonsense\r\n\r\n")
+    assert b"x-envoy-immediate-health-check-fail: true\r\n" in client.out
+
+
+def test_activity_changes_with_bytes_to_clients() -> None:
+    world = World().start()
+    client = world.connect()
+    client.send(GET)
+    before = world.front.activity()
+    world.call.head(CODEC_MSGPACK, OK, b"abc")
+    assert world.front.activity() == before + 3

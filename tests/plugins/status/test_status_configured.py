@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted_rr.build import read_config
 from twisted_rr.errors import ConfigError
 from twisted_rr.interfaces import IFront, IHealth
+from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.plugins.status.config import AnswerSettings, SaturationSettings, StatusSettings
 from twisted_rr.plugins.status.evidence import Progress, Saturation
 from twisted_rr.plugins.status.facts import Collector, PluginFacts
@@ -210,3 +211,15 @@ def test_strict_counts_the_bytes_and_the_cpu_time_that_pools_tell() -> None:
         proved = found.collect().plugins[0].proved
         host.clock.advance(1)
     assert proved
+
+
+def test_a_peer_envoy_is_told_by_every_answer_where_that_was_asked_for() -> None:
+    assert header(
+        ask("/health", facts("draining:announce", immediate_fail=True)), "x-envoy-immediate-health-check-fail"
+    )
+    assert not header(ask("/health", facts("draining:announce")), "x-envoy-immediate-health-check-fail")
+    host = FakeHost(Clock(), settings={"drain": DrainSettings(envoy_immediate_fail=True)})
+    found = collector(host)
+    assert not found.collect().immediate_fail
+    host.drain.begin("SIGTERM")
+    assert found.collect().immediate_fail

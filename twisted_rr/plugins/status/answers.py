@@ -176,6 +176,8 @@ def _always(facts: Facts, settings: StatusSettings) -> Headers:
     if facts.draining:
         headers.append((b"x-rr-in-flight", str(facts.in_flight).encode()))
         headers.append((b"x-rr-drain-deadline", str(math.ceil(facts.remaining)).encode()))
+    if facts.immediate_fail:
+        headers.append((b"x-envoy-immediate-health-check-fail", b"true"))
     own = verdicts.configured(facts, settings).headers
     if own:
         word = verdicts.lifecycle_word(facts, settings)

@@ -59,6 +59,7 @@ class Facts:
     :ivar flipped: readiness has to fail because of the stop.
     :ivar remaining: seconds until work is cut.
     :ivar arrived_ago: seconds since the last new connection, None when there was none.
+    :ivar immediate_fail: a peer Envoy is to eject us at once (``drain.envoy_immediate_fail``).
     :ivar previous_exit: how the run before ended, in one word, when that was not in order.
     """
 
@@ -72,6 +73,7 @@ class Facts:
     plugins: tuple[PluginFacts, ...] = ()
     protocols: tuple[ProtocolFacts, ...] = ()
     previous_exit: str = ""
+    immediate_fail: bool = False
     checks: tuple[CheckFacts, ...] = ()
 
     @property
@@ -103,6 +105,7 @@ class Collector:
         self._on_saturation = settings.on_saturation
         self._saturations: dict[str, Saturation] = {}
         self._checks = checks
+        self._envoy = bool(getattr(host.setting("drain"), "envoy_immediate_fail", False))
         self._log = log
 
     def use(self, settings: StatusSettings) -> None:
@@ -128,6 +131,7 @@ class Collector:
             plugins=tuple(sorted(self._plugins(now, protocols), key=lambda plugin: plugin.name)),
             protocols=protocols,
             previous_exit=self._previous_exit(),
+            immediate_fail=drain.draining and self._envoy,
             checks=self._checks(),
         )
 
