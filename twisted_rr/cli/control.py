@@ -147,7 +147,7 @@ def _stop(options: argparse.Namespace, target: Target) -> int:
 def _reload(options: argparse.Namespace, target: Target) -> int:
     asked = _chosen(workers=options.workers, deadline=options.deadline)
     reply = target.connect(None).ask("POST", f"/reload{asked}")
-    return _outcome(options, reply, True, _reloaded)
+    return _outcome(options, reply, _reloaded)
 
 
 def _status(options: argparse.Namespace, target: Target) -> int:
