@@ -264,7 +264,7 @@ def test_a_stop_in_the_middle_of_the_replacement(app_folder):
 
 def test_the_command_says_how_it_went(server):
     done = verb(server.server, "reload")
-    assert (done.returncode, done.stdout) == (0, "nothing has changed\n")
+    assert (done.returncode, done.stdout) == (0, "nothing has changed\n"), done.stderr
     workers = server.server.workers()
     done = verb(server.server, "reload", "--workers")
     assert (done.returncode, done.stdout) == (0, "workers replaced: http\n")
