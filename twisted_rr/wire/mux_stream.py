@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from twisted_rr.errors import TooLarge
 from twisted_rr.wire.credit import threshold
 from twisted_rr.wire.flow import HIGH, Flow, Piece
-from twisted_rr.wire.frame import CODEC_RAW, ERROR, STREAM, prefix
+from twisted_rr.wire.frame import CODEC_RAW, ERROR, MESSAGE, STREAM, TEXT, prefix
 from twisted_rr.wire.mux_frames import CALL_WORDS, PIECE, STOP_FRAME, TWO
 from twisted_rr.wire.mux_settings import MAX_CONTEXT, MAX_ERROR
 from twisted_rr.wire.mux_worker_out import WorkerOutput
@@ -124,10 +124,32 @@ class Stream(Flow):
         """
         if not self.more or self.cancelled:
             return self._late(more)
-        if len(context) > MAX_CONTEXT:
-            raise TooLarge(f"a context of {len(context)} bytes, at most {MAX_CONTEXT} are possible")
+        out = self._out
+        size = len(context)
+        length = len(data)
+        if (
+            self._turn != out.turn
+            and not self.queue
+            and length <= self.credit_out
+            and length <= out.max_frame
+            and out.size < PIECE
+            and size <= MAX_CONTEXT
+        ):
+            # As in `send`: a small message never sees the queue.
+            self._turn = out.turn
+            self.credit_out -= length
+            flags = out.codec if size else CODEC_RAW
+            bits = MESSAGE | (STREAM if more else 0) | (TEXT if text else 0)
+            head = prefix(CALL_WORDS, flags, bits, size + length) + TWO.pack(size, self.id)
+            if not more:
+                self.more = False
+                self._ends()
+            out.put(head, context, data)
+            return True
+        if size > MAX_CONTEXT:
+            raise TooLarge(f"a context of {size} bytes, at most {MAX_CONTEXT} are possible")
         self.queue.append(Piece(context, data, True, text, late=not more))
-        return self._queued(len(data), more)
+        return self._queued(length, more)
 
     def error(self, text: str) -> None:
         """End the call as failed, dropping what is queued. At most 64 KiB of *text* are sent.

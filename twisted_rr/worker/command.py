@@ -11,12 +11,15 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted_rr.errors import FrameError
 from twisted_rr.worker import descriptors, handshake, load, signals
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.report import say, tell_failure
+
+if TYPE_CHECKING:
+    from twisted_rr.worker.grpc import Services
 
 OK = 0
 RELAY_FAILED = 1
@@ -42,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         interface = options.interface
         if interface == "auto":
             interface = load.detect(options.application, application)
+        elif interface == "grpc":
+            application = load.services(options.application, application)
     except load.LoadError as error:
         _explain(error, arguments)
         return NOT_LOADED
@@ -65,31 +70,38 @@ class _NotStarted(Exception):
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m twisted_rr.worker",
-        description="Serve a WSGI or ASGI application as a worker of twisted_rr or RoadRunner.",
+        description="Serve a WSGI or ASGI application, or gRPC servicers, as a worker of twisted_rr or RoadRunner.",
         epilog="Started by a server, which talks to it over RR_RELAY. Exit codes: 3 the application "
         "cannot be imported, 4 its startup failed.",
     )
     parser.add_argument("application", help="module:attribute, or module:factory() to call")
-    parser.add_argument("--interface", choices=("auto", "wsgi", "asgi"), default="auto")
+    parser.add_argument(
+        "--interface",
+        choices=("auto", "wsgi", "asgi", "grpc"),
+        default="auto",
+        help="grpc: the attribute is a function that takes what servicers are added to, or a Services object",
+    )
     parser.add_argument(
         "--threads",
         type=_positive,
-        default=1,
         metavar="N",
-        help="WSGI: calls at once, each in a thread (default 1)",
+        help="calls at once, each in a thread (WSGI: default 1; gRPC handlers that are no coroutines: 10)",
     )
     parser.add_argument(
         "--concurrency",
         type=_positive,
         default=_CONCURRENCY,
         metavar="K",
-        help=f"ASGI: calls at once on the event loop (default {_CONCURRENCY})",
+        help=f"ASGI, gRPC coroutines: calls at once on the event loop (default {_CONCURRENCY})",
     )
     parser.add_argument(
         "--app-dir", metavar="DIR", help="put first on sys.path instead of the working directory"
     )
     parser.add_argument(
-        "--loop", choices=("asyncio", "uvloop"), default="asyncio", help="ASGI: the event loop"
+        "--loop",
+        choices=("asyncio", "uvloop"),
+        default="asyncio",
+        help="ASGI, gRPC coroutines: the event loop",
     )
     parser.add_argument(
         "--no-mux", action="store_true", help="serve one call at a time although the server offers more"
@@ -112,7 +124,9 @@ def _serve(application: Any, interface: str, relay: Relay, options: argparse.Nam
         from twisted_rr.worker import wsgi_server
 
         settle()
-        return wsgi_server.serve(application, relay, hello, 0 if options.no_mux else options.threads)
+        return wsgi_server.serve(application, relay, hello, 0 if options.no_mux else options.threads or 1)
+    if interface == "grpc":
+        return _serve_grpc(application, relay, hello, options)
 
     import asyncio  # here, because a WSGI worker does without
 
@@ -125,6 +139,20 @@ def _serve(application: Any, interface: str, relay: Relay, options: argparse.Nam
             return runner.run(asgi.serve(application, relay, hello, calls, settle))
     except LifespanFailed as error:
         raise _NotStarted(str(error))
+
+
+def _serve_grpc(services: Services, relay: Relay, hello: handshake.Hello, options: argparse.Namespace) -> str:
+    from twisted_rr.worker.grpc import serving
+
+    threads = options.threads or serving.THREADS
+    if not services.needs_loop():
+        return serving.serve_threads(services, relay, hello, 0 if options.no_mux else threads)
+
+    import asyncio
+
+    calls = 0 if options.no_mux else options.concurrency
+    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        return runner.run(serving.serve_loop(services, relay, hello, calls, threads))
 
 
 def loop_factory(name: str) -> Callable[[], Any]:

@@ -11,9 +11,12 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted_rr.errors import RRError
+
+if TYPE_CHECKING:
+    from twisted_rr.worker.grpc import Services
 
 Interface = Literal["wsgi", "asgi"]
 
@@ -95,6 +98,25 @@ def _call(target: str, factory: Any) -> Any:
         return factory()
     except BaseException as error:
         raise LoadError(target, f"the factory failed: {_one_line(error)}") from error
+
+
+def services(target: str, found: Any) -> Services:
+    """What the gRPC worker *found* serves: a `Services` itself, or a function that adds to the one it is given.
+
+    Raises LoadError.
+    """
+    from twisted_rr.worker.grpc import Services  # here, because most workers do without
+
+    if isinstance(found, Services):
+        return found
+    if not callable(found):
+        raise LoadError(target, f"it is a {type(found).__name__}: neither a function nor a Services object")
+    made = Services()
+    try:
+        found(made)
+    except BaseException as error:
+        raise LoadError(target, f"adding its services failed: {_one_line(error)}") from error
+    return made
 
 
 def _one_line(error: BaseException) -> str:

@@ -94,7 +94,7 @@ class AsyncCall(GrpcCall):
             raise call_over(self.why_over())
         if not self.inbox:
             return None
-        body = self.inbox.popleft()
+        body: bytes = self.inbox.popleft()
         if not self.closed:
             with self._lock:
                 self.stream.consumed(len(body))

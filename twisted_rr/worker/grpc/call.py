@@ -74,9 +74,13 @@ class Nobody:
         """It has ended already."""
 
 
+NOBODY: Final = Nobody()
+
+
 class GrpcCall:
     """What both kinds of call are made of. Under the server's lock, wherever another thread may look.
 
+    :ivar fields: what its context says: `grpc_context.decode_call`.
     :ivar inbox: messages that came and that the handler has not taken.
     :ivar closed: the client sends no further message.
     :ivar gone: nobody waits for the answer; :ivar reason: why, as the server told.
@@ -89,20 +93,18 @@ class GrpcCall:
     """
 
     __slots__ = (
-        "_head", "_trailing", "attributes", "callbacks", "closed", "code", "codec", "deadline", "details",
-        "ended", "gone", "headed", "inbox", "metadata", "method", "peer", "reason", "stream", "trailing",
+        "_head", "_trailing", "callbacks", "closed", "code", "codec", "deadline", "details",
+        "ended", "fields", "gone", "headed", "inbox", "method", "reason", "stream", "trailing",
     )  # fmt: skip
 
     def __init__(self, stream: Any, codec: int, method: Method, fields: Call) -> None:
         self.stream = stream
         self.codec = codec
         self.method = method
-        self.metadata = fields[2]
+        self.fields = fields
         limit = fields[3]
         self.deadline: float | None = None if limit is None else time.monotonic() + limit / 1000
-        self.peer = fields[4]
-        self.attributes = fields[5]
-        self.inbox: deque[bytes] = deque()
+        self.inbox: Any = deque() if method.request_streaming else []
         self.closed = False
         self.gone = False
         self.reason = ""
@@ -185,7 +187,7 @@ class GrpcCall:
         """The one request of a method that takes one, made by the deserializer. Raises BadMessage."""
         if not self.inbox:
             raise BadMessage(UNIMPLEMENTED, f'"{self.method.path}" requires exactly one request message.')
-        return self.decoded(self.inbox.popleft())
+        return self.decoded(self.inbox[0])
 
     def decoded(self, body: bytes) -> Any:
         """*body* as the handler wants it. Raises BadMessage."""
@@ -238,12 +240,14 @@ class GrpcCall:
         self.ended = True
         if self.gone:
             self.stream.stop()
-            return
-        try:
-            self._end(code, message, data)
-        except TooLarge as error:
-            say(f"{self.method.path}: {error}")
-            self.stream.error(str(error))
+        else:
+            try:
+                self._end(code, message, data)
+            except TooLarge as error:
+                say(f"{self.method.path}: {error}")
+                self.stream.error(str(error))
+        if self.codec != ONE_CALL:
+            self.stream.to = NOBODY  # or they would hold each other until the next garbage collection
 
     def _end(self, code: int, message: str, data: bytes | None) -> None:
         stream = self.stream

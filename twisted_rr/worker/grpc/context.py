@@ -23,11 +23,11 @@ class BaseContext:
 
     def invocation_metadata(self) -> tuple[Metadatum, ...]:
         """The metadata that the client sent: pairs, with ``key`` and ``value``."""
-        return tuple(Metadatum(key, value) for key, value in self._call.metadata)
+        return tuple(Metadatum(key, value) for key, value in self._call.fields[2])
 
     def peer(self) -> str:
         """The client's address in gRPC's form: ``ipv4:192.0.2.1:5000``, ``ipv6:[::1]:5000``, ``unix:``."""
-        return as_uri(self._call.peer)
+        return as_uri(self._call.fields[4])
 
     def peer_identities(self) -> list[bytes] | None:
         """The values of the client's identity, None when it has none."""
@@ -36,12 +36,12 @@ class BaseContext:
 
     def peer_identity_key(self) -> str | None:
         """Which entry of `auth_context` is the client's identity; what the server told."""
-        found = (self._call.attributes or {}).get("peer_identity_key")
+        found = (self._call.fields[5] or {}).get("peer_identity_key")
         return found if isinstance(found, str) else None
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
         """What the server told about the client's authentication; empty without TLS."""
-        attributes = self._call.attributes or {}
+        attributes = self._call.fields[5] or {}
         found = attributes.get("auth_context")
         if isinstance(found, dict):
             return {str(key): [_as_bytes(value) for value in _as_list(found[key])] for key in found}

@@ -11,7 +11,7 @@ from twisted_rr.wire.grpc_status import UNIMPLEMENTED
 from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.grpc.async_call import AsyncCall, run
-from twisted_rr.worker.grpc.call import NOT_FOUND, ONE_CALL, STREAMS, Nobody, read_call, refuse
+from twisted_rr.worker.grpc.call import NOBODY, NOT_FOUND, ONE_CALL, STREAMS, read_call, refuse
 from twisted_rr.worker.grpc.services import Services
 from twisted_rr.worker.grpc.sync_call import SyncCall
 from twisted_rr.worker.grpc.thread_pool import ThreadPool
@@ -76,11 +76,11 @@ class GrpcLoopServer(LoopServer):
             method = self._services.find(fields[0], fields[1], fields[2])
         except Exception as error:
             tell_failure("The call cannot be read", error)
-            stream.to = Nobody()
+            stream.to = NOBODY
             stream.error(f"the call cannot be read: {type(error).__name__}: {error}")
             return
         if method is None or (method.response_streaming and not self.mux):
-            stream.to = Nobody()
+            stream.to = NOBODY
             refuse(stream, codec, UNIMPLEMENTED, NOT_FOUND if method is None else STREAMS)
             return
         call: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import gc
 import signal
 import sys
 import threading
@@ -76,6 +77,8 @@ def prepare(services: Services) -> None:
         if found is not None:
             with contextlib.suppress(AttributeError, TypeError):
                 found.register(context)
+    gc.collect()
+    gc.freeze()  # what was loaded so far stays: the collector need not walk over it again and again
 
 
 class OneThread:

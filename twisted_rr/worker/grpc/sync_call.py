@@ -117,7 +117,7 @@ class SyncCall(GrpcCall):
                 raise call_over(self.why_over())
             if not self.inbox:
                 return None
-            body = self.inbox.popleft()
+            body: bytes = self.inbox.popleft()
             if not self.closed:
                 self.stream.consumed(len(body))
                 if self.stream.granting:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from twisted_rr.wire.grpc_status import UNIMPLEMENTED
 from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.worker.descriptors import Relay
-from twisted_rr.worker.grpc.call import NOT_FOUND, Nobody, read_call, refuse
+from twisted_rr.worker.grpc.call import NOBODY, NOT_FOUND, read_call, refuse
 from twisted_rr.worker.grpc.services import Services
 from twisted_rr.worker.grpc.sync_call import SyncCall, run
 from twisted_rr.worker.report import tell_failure
@@ -59,11 +59,11 @@ class GrpcThreadServer(ThreadServer):
             method = self._services.find(fields[0], fields[1], fields[2])
         except Exception as error:
             tell_failure("The call cannot be read", error)
-            stream.to = Nobody()
+            stream.to = NOBODY
             stream.error(f"the call cannot be read: {type(error).__name__}: {error}")
             return
         if method is None:
-            stream.to = Nobody()
+            stream.to = NOBODY
             refuse(stream, codec, UNIMPLEMENTED, NOT_FOUND)
             return
         call = stream.to = SyncCall(self, stream, codec, method, fields)
