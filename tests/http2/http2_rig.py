@@ -54,14 +54,22 @@ class Frame(NamedTuple):
     payload: bytes
 
 
+def split(data: bytes) -> tuple[list[Frame], bytes]:
+    """The whole frames in *data*, and what follows them."""
+    found = []
+    while len(data) >= 9:
+        end = 9 + int.from_bytes(data[:3], "big")
+        if end > len(data):
+            break
+        found.append(Frame(data[3], data[4], int.from_bytes(data[5:9], "big"), data[9:end]))
+        data = data[end:]
+    return found, data
+
+
 def frames_of(data: bytes) -> list[Frame]:
     """All frames in *data*, which ends with a whole one."""
-    found = []
-    while data:
-        size = int.from_bytes(data[:3], "big")
-        found.append(Frame(data[3], data[4], int.from_bytes(data[5:9], "big"), data[9 : 9 + size]))
-        assert len(data) >= 9 + size, "a frame cut short"
-        data = data[9 + size :]
+    found, rest = split(data)
+    assert not rest, "a frame cut short"
     return found
 
 
@@ -173,6 +181,7 @@ class Front:
         self.refusals: list[tuple[int, int, str]] = []
         self.closings = 0
         self.dirty_calls = 0
+        self.rest = b""  # of a frame that the client has a part of
         self.clock = Clock()
         self.transport = StringTransport()
         self.session = Session(self.transport, self, SessionSettings(**overrides), self.clock)
@@ -221,7 +230,8 @@ class Front:
 
     def read(self) -> list[Frame]:
         self.flush()
-        return frames_of(self.transport.take())
+        found, self.rest = split(self.rest + self.transport.take())
+        return found
 
     def sweep(self, seconds: float) -> list[Frame]:
         """Let *seconds* pass, with a sweep in each."""

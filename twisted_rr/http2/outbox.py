@@ -28,8 +28,8 @@ class Outbox:
     :ivar window: what the client allows all streams together.
     :ivar pieces: gathered, to leave with the next `take`.
     :ivar size: bytes of them, without some frame headers.
-    :ivar limit: up to this size an answer may go straight to the pieces. It is half of what leaves at a time, so that
-        such answers leave room to those that wait for their turn; 0 while nothing may pass.
+    :ivar limit: up to this size an answer may go straight to the pieces; 0 while streams wait for their turn, or the
+        transport is full.
     :ivar max_queued: of one stream, above which its exchange should wait.
     :ivar answers: counts frames of answers, roughly: whether it has changed tells whether any was sent.
     :ivar is_told: whether somebody will look at the output: the front, or the session itself.
@@ -46,7 +46,7 @@ class Outbox:
         self.max_queued = max_queued
         self.pieces: list[bytes] = []
         self.size = 0
-        self.limit = max_size // 2
+        self.limit = max_size
         self.window = DEFAULT_WINDOW
         self.answers = 0
         self.is_told = False
@@ -69,7 +69,7 @@ class Outbox:
 
     def release(self) -> None:
         """The transport has room again."""
-        self.limit = 0 if self._opening else self._max_size // 2
+        self.limit = 0 if self._opening or self._round else self._max_size
 
     def shrink_table(self) -> None:
         """Begin the next header block by saying that no dynamic table is used; once is enough."""
@@ -86,6 +86,7 @@ class Outbox:
         """*stream* has something to send and waits for nothing but its turn. The waker is the next flush."""
         stream.waits = TURN
         self._round.append(stream)
+        self.limit = 0
         if not self.is_told:
             self._session.tell()
 
@@ -154,7 +155,6 @@ class Outbox:
         else:
             self.pieces.append(block.frames(stream.id, end, self._opening))
             self._opening = b""
-            self.limit = self._max_size // 2
         self.size += block.size
         self.answers += 1
         if end:

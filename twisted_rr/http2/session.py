@@ -145,6 +145,7 @@ class Session:
         self.outbox.is_told = True
         data = self.outbox.take()
         self._is_busy = False
+        is_last = self.is_closing  # who closes from here on has more to write
         transport = self.transport
         if data:
             self.written += len(data)
@@ -156,7 +157,7 @@ class Session:
             transport.on_flush(self._taken)
         else:
             self._taken()
-        if self.is_closing and not self._is_shut:
+        if is_last and not self._is_shut:
             self._is_shut = True
             transport.close_lingering(self.settings.linger)
 
