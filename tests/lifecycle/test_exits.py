@@ -47,6 +47,21 @@ def test_a_clean_end_leaves_pythons_code_alone() -> None:
     assert left == []
 
 
+def test_a_signal_during_the_interpreters_own_end_does_not_become_the_code() -> None:
+    """SIGTERM again, in the tens of milliseconds between the last hook and the end of the process."""
+    program = (
+        "import atexit, os, signal\n"
+        "from twisted_rr.lifecycle.process import Process\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):\n"
+        "        kill(pid, number)\n"
+        "signal.late = Late()\n"
+        "Process()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], timeout=20, check=False)
+    assert ended.returncode == 0
+
+
 def test_any_other_outcome_ends_the_process_with_its_code() -> None:
     left: list[int] = []
     exits = Exits(left.append)

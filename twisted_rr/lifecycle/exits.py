@@ -21,11 +21,15 @@ EXIT_KILLED = 5
 class Exits:
     """The exit code of this process.
 
-    :param outcome: asked last of all; the code it returns is used unless it is 0 or `fail` was called.
+    :param leave: ends the process with a code.
+    :param hush: called first by the hook: no signal may end the process from here on.
     """
 
-    def __init__(self, leave: Callable[[int], object] = os._exit) -> None:
+    def __init__(
+        self, leave: Callable[[int], object] = os._exit, hush: Callable[[], object] = lambda: None
+    ) -> None:
         self._leave = leave
+        self._hush = hush
         self._outcome: Callable[[], int] = lambda: EXIT_DRAINED
         self._failed = False
         self._zero = False
@@ -58,6 +62,8 @@ class Exits:
 
     def leave(self) -> None:
         """The hook: flush, then end the process at once if the code is not 0."""
+        # The interpreter's own end gives signals back their default, and a SIGTERM sent again would be the exit code.
+        self._hush()
         code = self.code
         if code == EXIT_DRAINED:
             # Python's own code stands: it may be that of a sys.exit we know nothing of.

@@ -26,9 +26,9 @@ class Process:
 
     def __init__(self) -> None:
         # Exit hooks run last-registered first, and signals that come from here on are remembered.
-        self.exits = Exits()
-        self.exits.install()
         self.signals = Signals()
+        self.exits = Exits(hush=self.signals.ignore)
+        self.exits.install()
         self.backstop = Backstop(self.exits.code_or)
         self.signals.alarm = self.backstop.alarm
         self.signals.install()

@@ -97,6 +97,11 @@ class Signals:
                 continue
             self._set_handler(number, self.note)
 
+    def ignore(self) -> None:
+        """From now on every signal is lost: the process is at its end anyway."""
+        for number in HANDLED:
+            self._set_handler(number, signal.SIG_IGN)
+
     def attach(
         self, reactor: Any, drain: Drain, *, second_int: str = "force", second_term: str = "same_stop"
     ) -> None:
