@@ -15,7 +15,7 @@ sys.path[:0] = [str(DOCS.parent / "tests" / "http1")]
 def write_all(folder: Path) -> None:
     """All generated pages, into *folder*."""
     folder.mkdir(exist_ok=True)
-    pages = {"keys.md": keys(), "rfc.md": rfc(), "lifecycle.md": lifecycle()}
+    pages = {"keys.md": keys(), "rfc.md": rfc(), "lifecycle.md": lifecycle(), "invariants.md": invariants()}
     for name, lines in pages.items():
         text = "\n".join(lines) + "\n"
         path = folder / name
@@ -86,3 +86,11 @@ def lifecycle() -> Iterator[str]:
     for state in STATES:
         cells = (row.get(state, "–") for row in TABLE.values())
         yield f"| **{state}** | " + " | ".join("stays" if cell == state else cell for cell in cells) + " |"
+
+
+def invariants() -> Iterator[str]:
+    """Every invariant and every fault by phase, with the tests that show it."""
+    sys.path.insert(0, str(DOCS))
+    from proofs import table
+
+    return table()

@@ -48,6 +48,7 @@ def held_on_killed(server) -> tuple[int, int]:
     [("asgi_app:app", (), 4, 500), ("wsgi_app:app", ("--no-mux",), 24, 100)],
     ids=["mux", "one-call"],
 )
+@pytest.mark.proves("F10:running")
 def test_only_the_calls_of_killed_workers_fail(tmp_path, app, sdk, workers, rate):
     dice = random.Random(7)
     kills = max(10, int(50 * SECONDS / 60))
@@ -93,6 +94,7 @@ def test_transfers_never_stall(tmp_path, mode, kind, size):
 
 
 @pytest.mark.slow
+@pytest.mark.proves("F12:running")
 def test_one_client_that_never_reads_holds_back_nobody(tmp_path):
     gib = 1 << 30
     with serving(tmp_path, workers=1) as server:

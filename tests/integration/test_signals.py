@@ -65,6 +65,7 @@ def starting(tmp_path) -> Iterator:
 
 
 @pytest.mark.skipif(not can_unshare(), reason="needs user and pid namespaces")
+@pytest.mark.proves("I14", "F28:start-up")
 def test_term_to_pid_1_at_any_instant_after_the_handlers_are_there(starting):
     for offset in (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 2.4):
         server = starting(UNSHARE)
@@ -81,6 +82,7 @@ def test_term_to_pid_1_at_any_instant_after_the_handlers_are_there(starting):
         )
 
 
+@pytest.mark.proves("I14", "F28:start-up")
 def test_the_handlers_come_early_in_the_start(starting):
     server = starting([])
     until(lambda: catches(server.pid, signal.SIGTERM), 10)
@@ -90,6 +92,7 @@ def test_the_handlers_come_early_in_the_start(starting):
     assert server.wait(10) == 0
 
 
+@pytest.mark.proves("I15", "F29:finish", "F30:finish")
 def test_a_burst_of_all_signals_is_one_stop(tmp_path):
     chance = random.Random(4)
     with serving(tmp_path) as server:
@@ -107,6 +110,7 @@ def test_a_burst_of_all_signals_is_one_stop(tmp_path):
         assert not [pid for pid in workers if alive(pid)]
 
 
+@pytest.mark.proves("F41:announce")
 def test_term_to_the_whole_group_lets_the_request_finish(tmp_path):
     """As a terminal's or a cgroup's signal does: workers have groups of their own and go on."""
     with serving(tmp_path) as server:
@@ -117,6 +121,7 @@ def test_term_to_the_whole_group_lets_the_request_finish(tmp_path):
         assert server.wait(5) == 0
 
 
+@pytest.mark.proves("I11", "F31:finish")
 def test_a_server_stopped_past_its_deadline_goes_at_once(tmp_path):
     with serving(tmp_path, endure={"grace_period": "3s"}) as server:
         workers = server.workers()
@@ -133,6 +138,7 @@ def test_a_server_stopped_past_its_deadline_goes_at_once(tmp_path):
         assert not [pid for pid in workers if alive(pid)]
 
 
+@pytest.mark.proves("F6:stop", "I11")
 def test_a_worker_that_ignores_everything_is_killed_on_schedule(tmp_path):
     script = tmp_path / "stubborn.py"
     script.write_text(
@@ -158,6 +164,7 @@ def test_a_worker_that_ignores_everything_is_killed_on_schedule(tmp_path):
         assert not [pid for pid in workers if alive(pid)]
 
 
+@pytest.mark.proves("I2", "I3", "I17")
 def test_under_kubernetes_listeners_stay_open_through_the_announce(tmp_path):
     """Readiness fails at once, connections are served for two more seconds, then they are refused."""
     with serving(tmp_path, env={"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) as server:

@@ -130,6 +130,7 @@ def test_codes_follow_the_state_and_the_listener_outlives_everything(world: Worl
     assert world.get("/health")[0] == 0
 
 
+@pytest.mark.proves("I1")
 def test_a_long_poll_learns_of_the_drain_in_milliseconds(world: World):
     _, headers, _ = world.get("/ready")
     poll = Background(
@@ -146,6 +147,7 @@ def test_a_long_poll_learns_of_the_drain_in_milliseconds(world: World):
     assert answered - signalled < 0.1
 
 
+@pytest.mark.proves("F46:stop")
 def test_idle_and_half_open_clients_do_not_hold_the_stop(world: World):
     clients = [socket.create_connection(("127.0.0.1", world.port)) for _ in range(20)]
     for client in clients[:10]:
@@ -204,6 +206,7 @@ class Prober(threading.Thread):
 
 
 @pytest.mark.parametrize(("path", "seconds"), [("/wait", 4), ("/busy", 4)])
+@pytest.mark.proves("I7")
 def test_waiting_is_not_stuck(tmp_path, path: str, seconds: int):
     """A sleeping handler, and one that blocks its worker's loop with pure CPU, on every worker."""
     with serving(tmp_path, status={"stuck_after": "1s"}) as server:
@@ -214,6 +217,7 @@ def test_waiting_is_not_stuck(tmp_path, path: str, seconds: int):
         assert len(prober.codes) > 50
 
 
+@pytest.mark.proves("I8", "F5:running")
 def test_stopped_workers_that_hold_calls_are_stuck_and_recover(tmp_path):
     with serving(tmp_path, status={"stuck_after": "2s"}, endure={"grace_period": "5s"}) as server:
         calls = [Background(server.get, "/wait?seconds=3") for _ in range(8)]
@@ -235,6 +239,7 @@ def test_stopped_workers_that_hold_calls_are_stuck_and_recover(tmp_path):
         assert {call.result()[0] for call in calls} == {200}
 
 
+@pytest.mark.proves("I8", "F3:running")
 def test_no_worker_and_none_to_be_had_is_not_ready_at_once_and_dead_after_its_time(tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -263,6 +268,7 @@ def test_no_worker_and_none_to_be_had_is_not_ready_at_once_and_dead_after_its_ti
         server.kill()
 
 
+@pytest.mark.proves("I9")
 def test_answers_are_quick_while_the_pool_is_saturated_and_resetting(tmp_path):
     with serving(tmp_path, workers=2) as server:
         calls = [Background(server.get, "/busy?seconds=0.3") for _ in range(12)]
@@ -278,6 +284,7 @@ def test_answers_are_quick_while_the_pool_is_saturated_and_resetting(tmp_path):
         assert not [pid for pid in before if alive(pid)]
 
 
+@pytest.mark.proves("I16", "F46:running")
 def test_probes_are_never_in_flight(tmp_path):
     with serving(tmp_path) as server:
         _, headers, _ = server.status("/ready")

@@ -34,6 +34,7 @@ class Poller:
         return [code for _, code in self.seen]
 
 
+@pytest.mark.proves("I1", "I4", "I7", "I12")
 def test_a_request_in_flight_completes_and_the_status_tells_the_truth(tmp_path):
     with serving(tmp_path) as server:
         workers = server.workers()
@@ -57,6 +58,7 @@ def test_a_request_in_flight_completes_and_the_status_tells_the_truth(tmp_path):
         assert set(health.codes()[:-1]) == {200}
 
 
+@pytest.mark.proves("I10")
 def test_the_status_listener_closes_last(tmp_path):
     with serving(tmp_path) as server:
         call = Background(server.get, "/wait?seconds=1.5")
@@ -71,6 +73,7 @@ def test_the_status_listener_closes_last(tmp_path):
         assert gone - last_answer < 0.3
 
 
+@pytest.mark.proves("I12", "I16")
 def test_idle_stop_is_quick_and_leaves_nobody(tmp_path):
     with serving(tmp_path, workers=3) as server:
         workers = server.workers()
@@ -81,6 +84,7 @@ def test_idle_stop_is_quick_and_leaves_nobody(tmp_path):
         assert not [pid for pid in workers if alive(pid)]
 
 
+@pytest.mark.proves("I17", "F15:finish")
 def test_a_keep_alive_connection_gets_its_next_answer_with_close(tmp_path):
     with serving(tmp_path) as server:
         idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
@@ -98,6 +102,7 @@ def test_a_keep_alive_connection_gets_its_next_answer_with_close(tmp_path):
         assert server.wait(5) == 0
 
 
+@pytest.mark.proves("I6")
 def test_new_connections_are_refused_once_the_listener_is_closed(tmp_path):
     with serving(tmp_path) as server:
         call = Background(server.get, "/wait?seconds=2")
@@ -115,6 +120,7 @@ def test_new_connections_are_refused_once_the_listener_is_closed(tmp_path):
         assert call.result()[0] == 200
 
 
+@pytest.mark.proves("I4", "I11", "F19:running")
 def test_work_beyond_the_deadline_is_cut_counted_and_told_by_the_exit_code(tmp_path):
     with serving(tmp_path, endure={"grace_period": "3s"}) as server:
         call = Background(server.get, "/wait?seconds=30")
@@ -126,6 +132,7 @@ def test_work_beyond_the_deadline_is_cut_counted_and_told_by_the_exit_code(tmp_p
         assert status == 503 and "retry-after" in headers
 
 
+@pytest.mark.proves("I13", "F29:finish")
 def test_int_after_term_forces(tmp_path):
     with serving(tmp_path) as server:
         workers = server.workers()
@@ -140,6 +147,7 @@ def test_int_after_term_forces(tmp_path):
         assert call.result()[0] == 503
 
 
+@pytest.mark.proves("I15", "F29:announce", "F29:finish")
 def test_term_again_is_the_same_stop(tmp_path):
     with serving(tmp_path) as server:
         call = Background(server.get, "/wait?seconds=2")
@@ -151,6 +159,7 @@ def test_term_again_is_the_same_stop(tmp_path):
         assert server.wait(5) == 0
 
 
+@pytest.mark.proves("I12", "F32:running")
 def test_a_killed_server_takes_its_workers_along(tmp_path):
     with serving(tmp_path, workers=3) as server:
         workers = server.workers()
@@ -159,6 +168,7 @@ def test_a_killed_server_takes_its_workers_along(tmp_path):
         until(lambda: not [pid for pid in workers if alive(pid)], 2.0, why="workers outlived the server")
 
 
+@pytest.mark.proves("I14", "F28:start-up")
 def test_term_at_any_instant_of_the_start_ends_without_orphans(tmp_path):
     for step in range(12):
         port, status_port = free_port(), free_port()
@@ -304,6 +314,7 @@ def test_a_closed_terminal_leaves_no_process(tmp_path):
 
 
 @pytest.mark.parametrize("report", ["finished", "cut"])
+@pytest.mark.proves("I28")
 def test_the_last_line_of_the_log_reports_the_drain(tmp_path, report):
     with serving(tmp_path, endure={"grace_period": "3s"}) as server:
         call = Background(server.get, f"/wait?seconds={1 if report == 'finished' else 20}")

@@ -48,10 +48,9 @@ def ready_before_close(evidence: Evidence) -> Verdict:
     if failed is None:
         return broken("the listener closed and /ready never failed")
     early = {faults.EARLY, faults.HELD, faults.FORCED, faults.FLOOD} & evidence.effects
+    # Without an announce both happen in one turn, and the probes look every 20 ms.
     between = evidence.terms.announce - max(0.2, evidence.terms.ready_flip)
-    if evidence.terms.ready_flip >= evidence.terms.announce:
-        between = 0.0
-    least = -0.05 if early else max(-0.05, between) - evidence.lag(evidence.signalled, refused)
+    least = -0.1 if early else max(-0.1, between) - evidence.lag(evidence.signalled, refused)
     gap = refused - failed
     if gap < least:
         return broken(

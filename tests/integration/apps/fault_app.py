@@ -48,6 +48,12 @@ async def shut(scope, receive, send, query):
     await asgi_app.answer(send, b"unreachable")
 
 
+async def eat(scope, receive, send, query):
+    """Takes memory and uses it."""
+    held = [b"x" * (1 << 20) for _ in range(int(query["megabytes"]))]
+    await asgi_app.answer(send, str(len(held)).encode())
+
+
 async def spin(scope, receive, send, query):
     """Holds the loop, and the interpreter, with pure computation."""
     end = time.monotonic() + float(query.get("seconds", "1"))
@@ -71,4 +77,4 @@ def relay():
     raise RuntimeError("no relay found")
 
 
-asgi_app.PATHS.update({function.__name__: function for function in (fork, garbage, shut, spin)})
+asgi_app.PATHS.update({function.__name__: function for function in (eat, fork, garbage, shut, spin)})
