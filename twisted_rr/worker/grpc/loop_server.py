@@ -90,8 +90,10 @@ class GrpcLoopServer(LoopServer):
             call = SyncCall(self._pool, stream, codec, method, fields)
             self._calls.add(call)
         stream.to = call
-        if (body or not self.mux) and not more:
-            call.inbox.append(body)
+        if not more:
+            # Without a message the client has only closed its side.
+            if body or not self.mux:
+                call.inbox.append(body)
             call.closed = True
             call.changed()
         else:

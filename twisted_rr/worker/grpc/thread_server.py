@@ -68,8 +68,10 @@ class GrpcThreadServer(ThreadServer):
             return
         call = stream.to = SyncCall(self, stream, codec, method, fields)
         self._open += 1
-        if body and not more:
-            call.inbox.append(body)
+        if not more:
+            # Without a message the client has only closed its side.
+            if body:
+                call.inbox.append(body)
             call.closed = True
             call.changed()
         else:
