@@ -410,7 +410,7 @@ _ALL = (
         "F34", "the disk is full, logs rotate", _rotate, PHASES, frozenset({NO_REPORT}), _needs_gate,
         overrides=("logs.output=/dev/full",),
     ),
-    Fault("F35", "the wall clock jumps by hours", _clock, PHASES, frozenset(), _needs_faketime, _faked),
+    Fault("F35", "the wall clock jumps by hours", _clock, PHASES, frozenset({FLOOD}), _needs_faketime, _faked),
     Fault("F36", "the server's loop is blocked for a while", _hiccup, (RUNNING, *_DRAIN), frozenset({HELD, EARLY})),
     Fault("F40", "a flood of probes", _probe_flood, PHASES, frozenset({FLOOD})),
     Fault("F41", "SIGTERM to the whole process group", _group, _LATE),

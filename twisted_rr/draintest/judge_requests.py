@@ -174,7 +174,7 @@ def reaches_zero(evidence: Evidence) -> Verdict:
         (line.ended or 0.0 for line in evidence.exchanges if line.outcome == records.COMPLETE), default=0.0
     )
     last = max(counts, key=lambda probe: probe.ended)
-    if last.in_flight:
+    if last.in_flight and last.at > done:
         return broken(f"{last.in_flight} were in flight in the last answer")
     # An idle server waits for nobody: a forgotten exchange would hold it to the deadline.
     idle = (evidence.exited or 0.0) - max(done, evidence.first_refused() or 0.0)
