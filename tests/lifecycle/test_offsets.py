@@ -96,3 +96,16 @@ def test_the_listeners_stay_open_until_readiness_has_failed() -> None:
     assert made.drain.state == ANNOUNCE
     made.reactor.spend(0.6)
     assert made.drain.state != ANNOUNCE and made.drain.ready_flipped
+
+
+@pytest.mark.parametrize("flip", [None, 4.0])
+def test_after_an_admins_drain_a_stop_does_not_make_it_ready_again(flip: float | None) -> None:
+    made = world(ready_flip=flip)
+    made.drain.hold("admin")
+    made.stop()
+    assert made.drain.state == ANNOUNCE and made.drain.ready_flipped
+    taken_back = world(ready_flip=flip)
+    taken_back.drain.hold("admin")
+    taken_back.drain.undrain()
+    taken_back.stop()
+    assert not taken_back.drain.ready_flipped

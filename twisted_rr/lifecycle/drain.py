@@ -143,6 +143,7 @@ class Drain:
         self.begun: float | None = None
         self.leaving_since: float | None = None
         self._deadline: float | None = None
+        self._held = False
 
     # ------------------------------------------------------------------ start
 
@@ -182,11 +183,13 @@ class Drain:
     def hold(self, cause: str) -> None:
         """Drain by an admin: not ready, still serving; raises `WrongState` unless running."""
         self._move("hold")
+        self._held = True
         self.cause = cause
 
     def undrain(self) -> None:
         """Back to running after `hold`; raises `WrongState` after a signal."""
         self._move("undrain")
+        self._held = False
         self.cause = ""
 
     def announced(self) -> None:
@@ -241,8 +244,8 @@ class Drain:
         if not self.draining:
             return False
         flip = self.budget.ready_flip
-        # Never ready with closed listeners, whatever the offset says.
-        return self.state != ANNOUNCE or (flip is not None and self.age() >= flip)
+        # Never ready with closed listeners, whatever the offset says, nor again after an admin's drain (I1).
+        return self._held or self.state != ANNOUNCE or (flip is not None and self.age() >= flip)
 
     def goaway_in(self) -> float | None:
         """Seconds until clients are told to go (``drain.goaway_start``), 0 when it is time; None: not known yet."""
