@@ -55,8 +55,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_call", "_first", "_full", "_half_closed", "_inbox", "_left", "_owed", "_state", "_stream", "_tick", "_unary",
-        "code", "cut", "deadline", "derived", "front", "received", "refused", "sent", "since", "size",
+        "_call", "_first", "_full", "_half_closed", "_inbox", "_left", "_owed", "_state", "_stream", "_tick", "_told",
+        "_unary", "code", "cut", "deadline", "derived", "front", "received", "refused", "sent", "since", "size",
     )  # fmt: skip
 
     def __init__(self, front: GrpcFront, stream: Stream, derived: Derived) -> None:
@@ -79,6 +79,7 @@ class Exchange:
         self._inbox: Inbox | None = None
         self._first: bytes | None = None  # the message of a unary call
         self._half_closed = False
+        self._told = False  # the worker knows that there are no more
         self._full = False  # the call takes no more for now; the waker is `room`
         self._owed = 0  # bytes that the client may send again by then
         # the answer
@@ -109,7 +110,11 @@ class Exchange:
     def flush(self) -> None:
         """The turn ends: a worker may speak first, and the client wait for that."""
         if self._call is None and self._state == WAITING and not self._half_closed:
-            self._open()
+            try:
+                self._open()
+            except Exception:
+                self.front.log.failure("{call} could not be started", call=self.describe())
+                self.fault()
 
     def data(self, data: bytes, end: bool) -> bool:
         """A piece of the request. See ``http2.contract``."""
@@ -185,6 +190,7 @@ class Exchange:
             return
         if self._call is None:
             self._open()
+        self._told = last
         self._full = not self._call.message(message, False, not last)
 
     def _one_too_many(self) -> Refusal:
@@ -204,8 +210,9 @@ class Exchange:
             return
         if self._call is None:
             self._open()
-        # Does nothing where the last message said so already.
-        self._call.send(b"", False)
+        if not self._told:
+            self._told = True
+            self._call.send(b"", False)
 
     def _open(self) -> None:
         front = self.front
@@ -437,3 +444,8 @@ class Exchange:
         age = self.front.seconds() - self.since
         text = f"the server is stopping and its time is over: the call was cut after {age:.1f} s"
         self.finish(Status(UNAVAILABLE, text))
+
+    def let_go(self) -> None:
+        """Nobody waits for what the client has not taken by now."""
+        self.cut = True
+        self._gone(lost=True)

@@ -102,7 +102,10 @@ def message_field(message: str) -> bytes:
     data = message.encode("utf-8", "replace")
     if _plain(data):
         return data
-    return b"".join(_PERCENT[octet] for octet in data)
+    encoded = b"".join(_PERCENT[octet] for octet in data)
+    if encoded[:1] == b" ":
+        encoded = b"%20" + encoded[1:]
+    return encoded[:-1] + b"%20" if encoded[-1:] == b" " else encoded
 
 
 _PERCENT: Final = [

@@ -390,8 +390,14 @@ class GrpcFront(Service):
         self.draining = True
         for exchange in self.in_flight.items():
             exchange.hurry()
+        for local in list(self._local_calls):
+            local.end_for_stop()
         for session in list(self.connections):
             session.close(NO_ERROR, "the server is stopping")
+            # At once, because whoever hurries may not come to the end of this turn.
+            session.flush()
+        for exchange in self.in_flight.items():
+            exchange.let_go()
         self._rouse()
 
     def stopService(self) -> Deferred[None]:

@@ -117,7 +117,7 @@ def expand(pattern: str) -> list[str]:
             todo += [text[:start] + choice + text[end:] for choice in braces.group(1).split(",")]
         if len(todo) + len(done) > _MOST_PATTERNS:
             raise ProtoError(pattern, f"this stands for more than {_MOST_PATTERNS} patterns")
-    return done
+    return list(dict.fromkeys(done))
 
 
 class _Reading:

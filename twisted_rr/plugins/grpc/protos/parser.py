@@ -446,7 +446,7 @@ class _Parser:
 
     def _parameter(self) -> tuple[bool, str]:
         self._expect("(")
-        streaming = self._is("stream") and not self._ahead(")") and not self._ahead(".")
+        streaming = self._is("stream") and not self._ahead(")")
         if streaming:
             self._take()
         kind = self._dotted("a message's name")
