@@ -13,10 +13,10 @@ import traceback
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import grpc  # noqa: E402
-import interop_pb2 as pb  # noqa: E402
-import interop_pb2_grpc as stubs  # noqa: E402
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
+import grpc
+import interop_pb2 as pb
+import interop_pb2_grpc as stubs
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 LIMIT = 64 << 20
 OPTIONS = [

@@ -364,6 +364,8 @@ class GrpcFront(Service):
         self.draining = True
         self.health.refresh()
         for session in list(self.connections):
+            # Written now, because frames of the connection, such as GOAWAY, overtake those of streams (drain.md I19).
+            session.flush()
             session.drain()
 
     def finish(self) -> None:
