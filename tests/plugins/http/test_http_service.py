@@ -320,6 +320,23 @@ def test_idle_connections_are_closed_near_the_deadline_at_the_latest() -> None:
     assert (idle.events, busy.events) == (["fin"], [])
 
 
+def test_a_connection_from_the_accept_queue_is_heard_before_it_counts_as_idle() -> None:
+    """Where the whole budget is near the deadline, the first sweep comes in the turn of the close."""
+    world = World().start()
+    world.host.drain.budget = 1.5
+    queued = FakeTransport()
+    world.ports[0].waiting.append(queued)
+    world.connect().send(GET)
+    world.clock.advance(0.99)
+    world.front.finish()
+    world.clock.advance(0.01)
+    assert queued.events == []
+    queued.send(GET)
+    answer(world)
+    assert b"connection: close" in queued.out
+    assert queued.events == ["fin"]
+
+
 def test_a_stop_in_a_terminal_closes_idle_connections_at_once() -> None:
     world = World().start()
     world.host.drain.brisk = True  # type: ignore[attr-defined]

@@ -104,6 +104,7 @@ class HttpFront(Service):
         self._finished_at: float | None = None
         self._late_at = float("inf")
         self._last_opened = float("-inf")
+        self._heard = True
         self._hurried = False
         self._wake: Deferred[None] | None = None
 
@@ -187,7 +188,15 @@ class HttpFront(Service):
         )
         self.sessions[session] = transport
         self._last_opened = self.seconds()
+        if self._heard:
+            # With a small budget the sweep closes idle connections from the first moment of `finish` on.
+            self._heard = False
+            self._clock.callLater(SETTLE, self._hear)
         return session
+
+    def _hear(self) -> None:
+        """What the connections have sent is read in the coming turn, however late this timer came."""
+        self._clock.callLater(0, setattr, self, "_heard", True)
 
     def begin(self, session: Any, request: Any) -> Exchange:
         """A head is complete."""
@@ -293,7 +302,7 @@ class HttpFront(Service):
 
     def _see_off(self, now: float) -> None:
         """The listeners are closed: who never spoke goes now, who is idle near the deadline (drain.md F14, F18)."""
-        if self._drain.remaining() <= LAST_SECONDS:
+        if self._drain.remaining() <= LAST_SECONDS and self._heard and now - self._last_opened > SETTLE:
             self._close_idle()
         for session in list(self.sessions):
             session.close_unused(now, UNUSED)
@@ -360,8 +369,8 @@ class HttpFront(Service):
             await self.in_flight.idle()
             now = self.seconds()
             young = self._last_opened + SETTLE - now
-            if young > 0:
-                await self._pause(young)
+            if young > 0 or not self._heard:
+                await self._pause(max(young, 0.0))
                 continue
             if self._close_idle(now >= (self._finished_at or now) + HALF_OPEN):
                 return
