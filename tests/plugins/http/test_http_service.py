@@ -328,6 +328,7 @@ def test_a_connection_from_the_accept_queue_is_heard_before_it_counts_as_idle() 
     world.ports[0].waiting.append(queued)
     world.connect().send(GET)
     world.clock.advance(0.99)
+    world.front.announce()
     world.front.finish()
     world.clock.advance(0.01)
     assert queued.events == []
