@@ -81,8 +81,7 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     counted = int((evidence.report or {}).get("cut", 0)) if evidence.report else None
     if faults.UNANSWERED in evidence.effects:
         lost = [line for line in lost if line.outcome != records.EMPTY]
-    # What came while the server was held past its deadline came too late for it.
-    lost = [line for line in lost if not evidence.held(line.asked or 0.0, line.asked or 0.0, 0.0)]
+    lost = [line for line in lost if not _too_late(evidence, line)]
     if not lost:
         more = f"; {len(crossed)} crossed the close (clean FIN before the first byte)" if crossed else ""
         return holds(f"{len(asked)} requests{more}")
@@ -91,6 +90,13 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     if faults.LOSES_CALLS in evidence.effects and all(line.outcome == records.CUT for line in lost):
         return holds(f"{len(asked)} requests, {len(lost)} cut in mid-answer with their worker")
     return broken(f"{_outcomes(lost)}; the server counted {counted}")
+
+
+def _too_late(evidence: Evidence, line: Exchange) -> bool:
+    """What came while the server was held past its deadline came too late for it."""
+    deadline = evidence.deadline() or float("inf")
+    asked = line.asked or 0.0
+    return any(begun <= asked <= over and over > deadline - 0.1 for begun, over in evidence.holds)
 
 
 def _crossed(evidence: Evidence, line: Exchange) -> bool:
