@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,14 @@ class Client:
 
     def results(self, seconds: float = 60.0) -> dict[str, Any]:
         """What came of each case."""
+        watchdog = threading.Timer(seconds, self.process.kill)
+        watchdog.start()
         try:
-            out, _ = self.process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-            raise AssertionError(f"the client did not end; so far {self.events}") from None
-        self.events += [json.loads(line) for line in out.splitlines()]
+            assert self.process.stdout is not None
+            self.events += [json.loads(line) for line in self.process.stdout]
+            self.process.wait(seconds)
+        finally:
+            watchdog.cancel()
         assert self.events and "results" in self.events[-1], self.events
         return self.events[-1]["results"]
 

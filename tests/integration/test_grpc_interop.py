@@ -126,4 +126,4 @@ def test_cancel_and_deadline_reach_the_handler(server: RunningServer) -> None:
 
 
 def test_many_calls_at_once_are_answered(server: RunningServer) -> None:
-    assert Client(server.port, "many:50").results()["many"] == {"OK": 50}
+    assert Client(server.port, "many:50,0.2,2").results()["many"] == {"OK": 50}

@@ -317,18 +317,20 @@ def slow_stream(channel, argument):
 
 @case
 def many(channel, argument):
-    """So many calls at once, of 0.2 to 2 seconds, on several connections."""
-    count = int(argument)
+    """``count,least,most``: so many calls at once, of so many seconds, on ten connections."""
+    words = argument.split(",")
+    count, least, most = int(words[0]), float(words[1]), float(words[2])
+    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(sys.argv[1], options=options) for _ in range(10)]
     found = []
 
     def one(number):
-        options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(sys.argv[1], options=options) as own:
-            try:
-                stubs.InteropStub(own).UnaryCall(pb.Request(sleep=0.2 + 1.8 * number / count))
-                found.append("OK")
-            except grpc.RpcError as failure:
-                found.append(failure.code().name)
+        seconds = least + (most - least) * number / count
+        try:
+            stubs.InteropStub(channels[number % 10]).UnaryCall(pb.Request(sleep=seconds))
+            found.append("OK")
+        except grpc.RpcError as failure:
+            found.append(f"{failure.code().name} {failure.details()}")
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
     for thread in threads:
@@ -336,6 +338,8 @@ def many(channel, argument):
     say(call="begun")
     for thread in threads:
         thread.join()
+    for one_channel in channels:
+        one_channel.close()
     return {code: found.count(code) for code in sorted(set(found))}
 
 
