@@ -180,6 +180,14 @@ def register_sync(grpc):
     def thread(request, context):
         return threading.current_thread().name.encode()
 
+    @method("t.S/Burst", kind="unary_stream")
+    def burst(request, context):
+        """A while of nothing, many messages at once, and then none until a file is there."""
+        time.sleep(0.02)
+        for _ in range(45):
+            yield b"x"
+        yield touch(request, context)
+
     @method("t.S/Touch")
     def touch(request, context):
         """Waits for a file: how a test holds a handler, without a clock."""
@@ -361,6 +369,14 @@ def register_async(grpc):
     @method("t.S/Thread")
     async def thread(request, context):
         return threading.current_thread().name.encode()
+
+    @method("t.S/Burst", kind="unary_stream")
+    async def burst(request, context):
+        """A while of nothing, many messages at once, and then none until a file is there."""
+        await asyncio.sleep(0.02)
+        for _ in range(45):
+            yield b"x"
+        yield await touch(request, context)
 
     @method("t.S/Touch")
     async def touch(request, context):

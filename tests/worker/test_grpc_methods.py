@@ -126,6 +126,20 @@ def test_many_calls_are_all_answered(relay: GrpcRelay) -> None:
         assert [rpc.wait().messages for rpc in calls] == [[b"%d" % number] for number in range(10)]
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_messages_of_a_burst_do_not_wait_for_the_next(
+    start: Start, kind: str, threads: str, tmp_path: Path
+) -> None:
+    relay = GrpcRelay(start("--interface", "grpc", "--threads", threads, f"grpc_app:register_{kind}"))
+    for number in range(20):
+        flag = tmp_path / str(number)
+        rpc = relay.rpc("t.S/Burst", str(flag).encode())
+        relay.until(lambda: len(rpc.messages) == 45)  # noqa: B023
+        flag.touch()
+        assert rpc.wait().messages[-1] == b"there"
+
+
 # ------------------------------------------------------------------------------ back-pressure
 
 

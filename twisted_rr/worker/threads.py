@@ -71,6 +71,7 @@ class ThreadServer:
         self._open = 0  # calls opened and not yet over
         self._rest = b""  # what the kernel did not take
         self._reading = False  # a thread is in poll() or about to be
+        self._patience: int | None = None  # milliseconds that it waits there at most
         self._idle = threading.Condition(self.lock)
         self._idle_count = 0
         self._waiting: list[ThreadCall] = []  # calls whose threads wait while another one reads
@@ -236,7 +237,7 @@ class ThreadServer:
         self._reading = True
         self.lock.release()
         try:
-            events = self._poll.poll()
+            events = self._poll.poll(self._patience)
             data = self._read(events)
         finally:
             self.lock.acquire()

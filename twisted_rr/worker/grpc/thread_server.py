@@ -48,6 +48,7 @@ class GrpcThreadServer(ThreadServer):
         self._running: SyncCall | None = None  # the call that the reading thread has begun
         self._unwritten = 0
         self._asleep = True  # the sentinel
+        self._ticking = False  # it reads the relay, and looks every millisecond all the same
         super().__init__(relay, waker, settings, threads, self._serve)
 
     # -------------------------------------------------------------- what the end tells, locked
@@ -122,6 +123,9 @@ class GrpcThreadServer(ThreadServer):
             self.flush()
         elif self._asleep:
             self._rouse()
+        elif self._watching and not self._ticking:
+            self._ticking = True
+            self._waker.wake()
 
     def flush(self) -> None:
         """See `ThreadServer.flush`."""
@@ -182,7 +186,12 @@ class GrpcThreadServer(ThreadServer):
             self.leave()
             return
         self._watching = True
+        ticks = 0
         while not (self._idle_count or self._waiting or self._over() or self._reading):
+            ticks = _RESTS if self._unwritten else max(0, ticks - 1)
+            self._ticking = ticks > 0
+            self._patience = 1 if ticks else None
             self._read_once()
-        self._watching = False
+        self._patience = None
+        self._watching = self._ticking = False
         self.leave()
