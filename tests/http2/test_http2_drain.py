@@ -127,6 +127,7 @@ def test_the_connection_outlives_an_answer_that_the_kernel_has_not_taken() -> No
     front.transport.hold(5)
     front.last.stream.respond(OK, b"slow", True)
     front.flush()
+    front.feed(frame(PING, 1, 0, bytes(8)))
     assert front.transport.closing == "" and front.last.calls == []
     front.transport.release()
     front.flush()

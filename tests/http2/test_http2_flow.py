@@ -272,6 +272,36 @@ def test_what_a_stream_held_is_given_back_when_it_ends() -> None:
     ]
 
 
+def test_what_an_answered_stream_held_is_given_back() -> None:
+    front = Front(answer=nothing, connection_window=65535)
+    front.consumes = False
+    front.feed(head(1) + data(1, bytes(16384)) * 2 + data(1, bytes(16384), True))
+    front.last.stream.respond(OK, b"", True)
+    assert [number(one.payload) for one in front.read() if one.kind == WINDOW_UPDATE] == [3 * 16384]
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 5000])
+def test_a_whole_answer_waits_for_the_window_of_its_stream(size: int) -> None:
+    front = Front(answer=nothing)
+    front.feed(settings([(4, 100)]) + request(1))
+    front.last.stream.respond(OK, b"w" * size, False, TAIL)
+    found = front.read()
+    assert len(content_of(found, 1)) == min(size, 100) and ended(found, 1) == (size <= 100)
+    found += front.feed(window_update(1, 10000))
+    assert len(content_of(found, 1)) == size and ended(found, 1)
+
+
+def test_a_whole_answer_waits_for_the_window_of_the_connection() -> None:
+    front = Front(answer=nothing)
+    front.feed(b"".join(request(2 * i + 1) for i in range(10)))
+    for exchange in front.exchanges:
+        exchange.stream.respond(OK, b"w" * 10000, True)
+    found = front.read()
+    assert sum(len(one.payload) for one in found if one.kind == DATA) == 65535
+    found += front.feed(window_update(0, 100000))
+    assert all(len(content_of(found, 2 * i + 1)) == 10000 for i in range(10))
+
+
 def test_a_complete_request_is_granted_no_window_of_its_own() -> None:
     front = Front(answer=nothing, stream_window=65535)
     front.consumes = False

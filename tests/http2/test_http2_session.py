@@ -254,6 +254,18 @@ def test_a_flush_inside_begin_is_made_up_for() -> None:
     assert front.last.calls == ["closed"]
 
 
+def test_a_flush_that_the_front_was_asked_for_is_not_lost_inside_begin() -> None:
+    front = Front(answer=nothing)
+    front.feed(request(1))
+    front.last.stream.respond(OK)
+    assert front.dirty_calls == 1
+    front.dirty_calls = 0
+    front.answer = lambda exchange: exchange.stream.session.flush()
+    front.session.receive(request(3))
+    assert front.dirty_calls == 1
+    assert kinds(front.read()) == [HEADERS]
+
+
 # ------------------------------------------------------------------------------- what leaves when
 
 

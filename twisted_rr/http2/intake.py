@@ -231,8 +231,8 @@ class Intake:
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         length = len(payload)
         self._window -= length
-        if self._window <= self._consumed:
-            self._connection_window_is_low()
+        if self._window < 0:
+            raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the window of the connection")
         stream = self._streams.get(number)
         if stream is None or stream.state != OPEN:
             self._stray_data(number, length)
@@ -255,7 +255,7 @@ class Intake:
         if exchange is not None and (size or end) and exchange.data(payload, end):
             consumed = length
         if stream.held:
-            # Even if nothing is consumed: the window has shrunk, and what was consumed before may be due now.
+            # Even if nothing is consumed: the windows have shrunk, and what was consumed before may be due now.
             self.consume(stream, consumed)
 
     def _is_content_wrong(self, stream: Stream, end: bool) -> bool:
@@ -268,12 +268,6 @@ class Intake:
         else:
             return False
         return True
-
-    def _connection_window_is_low(self) -> None:
-        """DATA has shrunk it: see whether it was overrun, or what was consumed before may be due now."""
-        if self._window < 0:
-            raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the window of the connection")
-        self.refund(0)
 
     def _stray_data(self, number: int, length: int) -> None:
         """DATA for a stream that takes none. It counts all the same (section 5.2), and is given back at once."""
