@@ -98,6 +98,11 @@ def read_config(
     )
 
 
+def plan_budget(config: Config, environ: Mapping[str, str]) -> tuple[Budget, list[str]]:
+    """The budget of a stop that *config* means, and warnings; raises `ConfigError` when it does not fit."""
+    return plan(config.settings("drain") or DrainSettings(), config.settings("endure"), environ)
+
+
 @implementer(IHost)
 class Host:
     """What one plugin is given: the server's parts, and its own name on logs."""
@@ -267,9 +272,8 @@ class Builder:
         return attrs.evolve(server, directory=os.path.realpath(folder))
 
     def plan_stop(self, config: Config) -> tuple[Budget, list[str]]:
-        """The budget of a stop, and warnings; raises `ConfigError`."""
-        drain = config.settings("drain") or DrainSettings()
-        return plan(drain, config.settings("endure"), self._environ)
+        """See `plan_budget`."""
+        return plan_budget(config, self._environ)
 
     def use_budget(self, budget: Budget) -> None:
         """Stop by *budget* from now on, the workers too."""

@@ -108,3 +108,10 @@ def test_a_missing_file_is_one_line(run):
     result = run("serve", "-c", "absent.yaml")
     assert result.exit_code == 1
     assert "absent.yaml" in result.output and "Traceback" not in result.output
+
+
+def test_check_adds_up_the_budget_of_a_stop(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(GOOD + "endure: {grace_period: 5s}\ndrain: {finish: 4s, flush: 2s}\n")
+    result = run("config", "check")
+    assert result.exit_code == 1
+    assert "finish 4s" in result.output and "flush 2s" in result.output and "budget of 5s" in result.output

@@ -223,11 +223,19 @@ def config_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
 def config_check(file: str, overrides: tuple[str, ...], dotenv: str | None, as_json: bool) -> None:
     """Print every problem of FILE at once; exit with 0 when there is none, else with 1."""
-    from twisted_rr.build import registry
+    from twisted_rr.build import plan_budget, registry
     from twisted_rr.discovery import discover
 
     try:
-        code, text = check(file, registry(discover()), overrides, os.environ, dotenv=dotenv, as_json=as_json)
+        code, text = check(
+            file,
+            registry(discover()),
+            overrides,
+            os.environ,
+            dotenv=dotenv,
+            as_json=as_json,
+            whole=lambda config: plan_budget(config, os.environ)[1],
+        )
     except RRError as error:
         _fail(error)
     click.echo(text)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import ConfigProblem
+from ..errors import ConfigError, ConfigProblem
+from .config import Config
 from .load import attempt
 from .registry import Registry
 
@@ -27,9 +28,18 @@ def check(
     directory: str | os.PathLike[str] = ".",
     dotenv: str | None = None,
     as_json: bool = False,
+    whole: Callable[[Config], Iterable[str]] = lambda config: (),
 ) -> tuple[int, str]:
-    """The exit code, 0 or 1, and the text to print; the arguments are those of `load`."""
-    _, report = attempt(source, registry, overrides, environ, directory=directory, dotenv=dotenv)
+    """The exit code, 0 or 1, and the text to print; the arguments are those of `load`.
+
+    :param whole: looks at a configuration whose keys are all right: gives warnings, raises `ConfigError`.
+    """
+    config, report = attempt(source, registry, overrides, environ, directory=directory, dotenv=dotenv)
+    if config is not None:
+        try:
+            report.warnings += [ConfigProblem("", warning) for warning in whole(config)]
+        except ConfigError as error:
+            report.problems += error.problems
     name = "<memory>" if isinstance(source, Mapping) else os.fspath(source)
     name = "<text>" if "\n" in name else name
     told = _json if as_json else _text
