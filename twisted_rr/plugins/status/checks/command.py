@@ -17,7 +17,6 @@ from twisted_rr.pool.process import Ending, WorkerProcess
 from twisted_rr.pool.settings import ServerSettings
 from twisted_rr.pool.spec import PRIVATE, launch_spec, resolve_identity
 
-
 _PIDFD_OPEN: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
 
 
