@@ -64,7 +64,7 @@ class GrpcLoopServer(LoopServer):
         """See `MuxWorkerOwner.dirty`. Threads of the pool say it too."""
         if threading.get_ident() == self._thread:
             self._relay.schedule()
-        else:
+        elif not self.loop.is_closed():  # else the server is no more, and this thread late
             self.loop.call_soon_threadsafe(self._relay.schedule)
 
     def opened(self, stream: Any, codec: int, context: bytes, body: bytes, more: bool) -> None:
