@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Final
+
+from zope.interface import implementer
 
 from twisted_rr.errors import ConfigError, ConfigProblem
-from twisted_rr.interfaces import IHost, IMetrics
+from twisted_rr.interfaces import IHost, IMetrics, IReloadable
 
 from .config import GrpcSettings
 from .service import GrpcFront
 
 SETTINGS = GrpcSettings
+
+#: What can change while it serves: not its listener nor its services, and its pool elsewhere.
+LIVE: Final = frozenset(
+    {
+        "max_recv_msg_size",
+        "max_connection_idle",
+        "max_connection_age",
+        "max_connection_age_grace",
+        "max_concurrent_streams",
+        "ping_time",
+        "timeout",
+        "compression",
+        "access_logs",
+    }
+)
 
 
 def build(settings: GrpcSettings, host: IHost) -> None:
@@ -32,3 +51,19 @@ def build(settings: GrpcSettings, host: IHost) -> None:
     front = GrpcFront(settings, pool, host, tls, lambda address: host.bind(address, "listen"), random.random)
     host.provide(IMetrics, front.metrics)
     host.place("FRONT", front)
+    host.provide(IReloadable, GrpcReload(front))
+
+
+@implementer(IReloadable)
+class GrpcReload:
+    """The front's part of a reload; see `IReloadable`. TLS files are read again by themselves."""
+
+    section = "grpc"
+    live = LIVE
+
+    def __init__(self, front: GrpcFront) -> None:
+        self._front = front
+
+    def prepare(self, settings: GrpcSettings) -> Callable[[], None]:
+        """See `IReloadable`."""
+        return lambda: self._front.use(settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -111,6 +112,7 @@ class GrpcFront(Service):
             settings.health.rr_compat,
         )
         self.local: dict[str, Any] = {HEALTH: self.health.methods()}
+        self._host = host
         self._clock = host.clock
         self._drain = host.drain
         self._tls = tls
@@ -151,6 +153,13 @@ class GrpcFront(Service):
             self.log.info("reflection leaves out {what}, which is in no file", what=dropped)
         for name in REFLECTION:
             self.local[name] = reflection.methods()
+
+    def use(self, settings: GrpcSettings) -> None:
+        """Go by these settings from now on, as far as `plugin.LIVE` has them; connections keep their limits."""
+        # The files may have changed under the same names: what is served stays as it was announced.
+        self.settings = attrs.evolve(settings, proto=self.settings.proto)
+        self._limits = session_settings(settings)
+        self._access = AccessLog(self._host.log("access")) if settings.access_logs else None
 
     # ------------------------------------------------------------------------------ start
 
