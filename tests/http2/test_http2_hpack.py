@@ -15,7 +15,7 @@ from jh2._hazmat import Decoder as RustDecoder
 from twisted_rr.http2 import blocks, huffman
 from twisted_rr.http2.blocks import BadResponse, Block
 from twisted_rr.http2.codes import COMPRESSION_ERROR, ConnectionFault
-from twisted_rr.http2.hpack import MAX_BLOCK, MAX_BLOCKS, TABLE_SIZE, Decoder, Heads
+from twisted_rr.http2.hpack import MAX_BLOCK, MAX_BLOCKS, MAX_FIELDS, TABLE_SIZE, Decoder, Heads
 from twisted_rr.http2.tables import CODE_LENGTHS, STATIC
 
 Pairs = list[tuple[bytes, bytes]]
@@ -328,7 +328,10 @@ def test_the_cache_is_bounded_and_dies_with_the_table() -> None:
         heads.read(b"\x82\x00\x01a\x02%02d" % value)
     assert len(heads.known) == MAX_BLOCKS
     heads.read(b"\x00\x01a\x7f\xff\x03" + b"v" * (127 + 511))
-    assert all(len(block) <= MAX_BLOCK for block in heads.known)
+    heads.read(b"\x82" + b"\x90" * (MAX_FIELDS + 1))
+    assert all(
+        len(block) <= MAX_BLOCK and len(heads.known[block].fields) <= MAX_FIELDS for block in heads.known
+    )
     heads.read(b"\x40\x01a\x01b")
     assert not heads.known
 

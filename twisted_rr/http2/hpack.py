@@ -60,7 +60,8 @@ class Decoder:
         end = len(block)
         table = self._table
         try:
-            self._resize_at_start()
+            if block and block[0] & 0xE0 == 0x20:
+                self._resize()
             while self._pos < end:
                 octet = block[self._pos]
                 if 0x80 < octet < 0xFF:  # a field of one octet, as nearly all that were sent before
@@ -77,7 +78,7 @@ class Decoder:
         self.oversized = left < 0
         return fields
 
-    def _resize_at_start(self) -> None:
+    def _resize(self) -> None:
         """Size updates, which are allowed before the first field only (RFC 7541 section 4.2)."""
         while self._pos < len(self._data) and self._data[self._pos] & 0xE0 == 0x20:
             limit = self._integer(0x1F)
@@ -114,14 +115,18 @@ class Decoder:
         raise _fault("an integer is too long")
 
     def _string(self) -> bytes:
-        coded = self._data[self._pos] & 0x80
-        length = self._integer(0x7F)
+        first = self._data[self._pos]
+        length = first & 0x7F
+        if length < 0x7F:
+            self._pos += 1
+        else:
+            length = self._integer(0x7F)
         start = self._pos
         self._pos = start + length
         if self._pos > len(self._data):
             raise _fault("a string beyond its header block")
         value = self._data[start : self._pos]
-        return huffman.decode(value) if coded else value
+        return huffman.decode(value) if first & 0x80 else value
 
     def _entry(self, index: int) -> Field:
         if not index:
@@ -149,8 +154,9 @@ class Decoder:
         del self._table[:count]
 
 
-#: A block up to this size is remembered by its connection; so many of them.
+#: A block up to this size, of so many fields, is remembered by its connection; so many of them.
 MAX_BLOCK: Final = 512
+MAX_FIELDS: Final = 50
 MAX_BLOCKS: Final = 16
 
 
@@ -181,7 +187,7 @@ class Heads:
         if decoder.generation != self._generation:
             self._generation = decoder.generation
             known.clear()
-        elif len(block) <= MAX_BLOCK:
+        elif len(block) <= MAX_BLOCK and len(head.fields) <= MAX_FIELDS:
             if len(known) >= MAX_BLOCKS:
                 del known[next(iter(known))]
             known[block] = head

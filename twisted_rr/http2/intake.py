@@ -291,6 +291,10 @@ class Intake:
     def refund(self, size: int) -> None:
         """*size* bytes that the connection's window paid for are used."""
         self._consumed += size
+        if self._consumed >= self._window:
+            self._grant()
+
+    def _grant(self) -> None:
         if is_grant_due(self._window, self._consumed):
             self._session.outbox.put(window_update(0, self._consumed))
             self._window += self._consumed

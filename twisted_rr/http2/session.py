@@ -211,7 +211,8 @@ class Session:
         stream.state = CLOSED
         del self.streams[stream.id]
         if stream.held:
-            self._give_back(stream)
+            self.intake.refund(stream.held)
+            stream.held = 0
         self._finished.append(stream)
         if not self.outbox.is_told:
             self.tell()
@@ -329,15 +330,9 @@ class Session:
         stream.queue.clear()
         stream.queued = 0
         self.streams.pop(stream.id, None)
-        if stream.held:
-            self._give_back(stream)
-
-    def _give_back(self, stream: Stream) -> None:
-        """What a stream that is over held of the connection's window."""
-        held = stream.held
+        if stream.held and not self.is_closing:
+            self.intake.refund(stream.held)
         stream.held = 0
-        if not self.is_closing:
-            self.intake.refund(held)
 
     def _report_reset(self, stream: Stream, code: int) -> None:
         exchange = stream.exchange
