@@ -163,7 +163,7 @@ async def transfers(port: int, kind, size: int, clients: int, seconds: float) ->
     watch = asyncio.ensure_future(progress.watch(seconds))
     results = await asyncio.wait_for(
         asyncio.gather(*(kind(port, size, until, progress) for _ in range(clients)), return_exceptions=True),
-        seconds + 30,
+        seconds + 30 + size / 5_000_000,
     )
     progress.errors += [repr(result) for result in results if isinstance(result, BaseException)]
     await watch
