@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ PROTO = str(GRPC_APPS / "interop.proto")
 def generated() -> str:
     """A folder with the classes of interop.proto."""
     folder = tempfile.mkdtemp(prefix="rr-grpc-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     subprocess.run([sys.executable, str(GRPC_APPS / "generated.py"), folder], check=True, timeout=60)
     return folder
 

@@ -100,7 +100,7 @@ def test_a_php_worker_serves(tmp_path: Path) -> None:
     command = ["php", "-d", "display_errors=stderr", str(GRPC_APPS / "worker.php")]
     with grpc_server(tmp_path, command=command, env={}, workers=1) as server:
         found = raw(server, "hello", "/rr.test.Php/Do")
-        assert found["answer"].strip() == "rr.test.Php/Do hello"
+        assert found["answer"] == "rr.test.Php/Do hello"
         assert ["x-mode", "grpc"] in found["initial"]
         found = raw(server, "fail")
         assert (found["code"], found["details"]) == ("NOT_FOUND", "not in PHP")

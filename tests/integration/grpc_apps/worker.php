@@ -31,6 +31,6 @@ while (true) {
             continue;
         }
         $context = json_encode(['headers' => json_encode(['x-mode' => getenv('RR_MODE')])]);
-        write_frame(0x08, [strlen($context)], $context . "{$call['service']}/{$call['method']} {$body} " . getenv('EXTRA'));
+        write_frame(0x08, [strlen($context)], $context . "{$call['service']}/{$call['method']} {$body}");
     }
 }
