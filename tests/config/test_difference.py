@@ -73,7 +73,13 @@ def test_inherited_variables_are_told_wherever_they_come_from() -> None:
 
 @pytest.mark.parametrize(
     ("path", "covered"),
-    [("http.pool", True), ("http.pool.num_workers", True), ("http.pools", False), ("http", False), ("x", True)],
+    [
+        ("http.pool", True),
+        ("http.pool.num_workers", True),
+        ("http.pools", False),
+        ("http", False),
+        ("x", True),
+    ],
 )
 def test_a_key_covers_all_below_it(path: str, covered: bool) -> None:
     assert covers({"http.pool", "x"}, path) is covered
