@@ -136,3 +136,17 @@ def test_a_client_that_never_stops_sending_takes_no_more_than_its_windows() -> N
         found += front.feed(frame(0, 0, 2 * i + 1, bytes(16384)) * 3)
     assert sum(len(exchange.content) for exchange in front.exchanges) <= 200000
     assert front.transport.closing == "linger" and TAIL
+
+
+def test_streams_that_are_reset_while_they_wait_leave_nothing_behind() -> None:
+    front = Front(answer=lambda exchange: exchange.stream.respond(OK, b"x" * 16000, True))
+    front.feed(b"".join(request(2 * i + 1) for i in range(5)))
+    for i in range(5, 100):
+        front.feed(request(2 * i + 1))
+        front.feed(frame(3, 0, 2 * i + 1, b"\0\0\0\x08"))
+    assert front.session.outbox.window == 0 and len(front.session.outbox._starved) == 1
+    front.transport.hold()
+    front.feed(window_update(0, 1000))
+    for i in range(100, 200):
+        front.feed(request(2 * i + 1) + frame(3, 0, 2 * i + 1, b"\0\0\0\x08"))
+    assert len(front.session.outbox._round) <= 1 and len(front.session.streams) == 1

@@ -90,6 +90,14 @@ class Outbox:
         if not self.is_told:
             self._session.tell()
 
+    def forget(self, stream: Stream) -> None:
+        """*stream* is over: it must not stay where it waits, or a client could pile up such streams."""
+        if stream.waits == TURN:
+            self._round.remove(stream)
+        elif stream.waits == CONNECTION_WINDOW:
+            self._starved.remove(stream)
+        stream.waits = NOTHING
+
     def widen(self, increment: int) -> bool:
         """WINDOW_UPDATE on the connection; False when the window overflows. Wakes the streams that wait for it."""
         self.window = grown(self.window, increment)
@@ -97,8 +105,7 @@ class Outbox:
             starved = self._starved
             self._starved = []
             for stream in starved:
-                if stream.state != CLOSED:
-                    self.enter(stream)
+                self.enter(stream)
         return self.window != OVERFLOW
 
     def take(self) -> bytes:
@@ -113,9 +120,7 @@ class Outbox:
         """Let the streams send, one frame each in turn, as long as the limit allows."""
         turns = self._round
         while turns and self.size < self._max_size:
-            stream = turns.popleft()
-            if stream.state != CLOSED:
-                self._turn(stream)
+            self._turn(turns.popleft())
 
     def _turn(self, stream: Stream) -> None:
         first = stream.queue[0] if stream.queue else b""

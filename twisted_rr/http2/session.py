@@ -25,7 +25,7 @@ from twisted_rr.http2.intake import Intake
 from twisted_rr.http2.outbox import Outbox
 from twisted_rr.http2.settings import DEFAULT_WINDOW, SessionSettings
 from twisted_rr.http2.states import CLOSED, OPEN
-from twisted_rr.http2.streams import NOTHING, Stream
+from twisted_rr.http2.streams import Stream
 from twisted_rr.http2.watch import Watch
 
 
@@ -253,7 +253,8 @@ class Session:
 
     def leave(self) -> None:
         """The first GOAWAY was read, or had its time: name the last stream."""
-        self.outbox.put(self.departure.settle(self.intake.numbers.last))
+        if not self.is_closing:
+            self.outbox.put(self.departure.settle(self.intake.numbers.last))
 
     def ask(self, payload: bytes) -> None:
         """Ask the client for a sign of life."""
@@ -326,7 +327,8 @@ class Session:
 
     def _forget(self, stream: Stream) -> None:
         stream.state = CLOSED
-        stream.waits = NOTHING
+        if stream.waits:
+            self.outbox.forget(stream)
         stream.queue.clear()
         stream.queued = 0
         self.streams.pop(stream.id, None)

@@ -36,13 +36,12 @@ class Watch:
         session = self._session
         if self._is_stalled(now):
             session.abort("the client takes nothing")
-        elif self._is_greeting_late(now):
-            pass  # it has ended
         elif self._is_block_late(now):
             session.fail(PROTOCOL_ERROR, "a header block did not come in time")
         elif self._is_silent(now):
             session.abort("the client shows no sign of life")
         else:
+            self._greeting(now)
             self._age(now)
             self._rest(now)
             self._watch_streams(now)
@@ -54,7 +53,7 @@ class Watch:
         seconds = self._stall.seconds(now, buffered > 0, session.written - buffered)
         return 0 < limit <= seconds
 
-    def _is_greeting_late(self, now: float) -> bool:
+    def _greeting(self, now: float) -> None:
         """The preface, then the acknowledgement of our SETTINGS."""
         session = self._session
         settings = session.settings
@@ -65,7 +64,6 @@ class Watch:
                 session.fail(PROTOCOL_ERROR, "the preface did not come in time")
         elif not intake.is_acked and 0 < settings.settings_timeout <= since:
             session.fail(SETTINGS_TIMEOUT, "SETTINGS were not acknowledged in time")
-        return session.is_closing
 
     def _is_block_late(self, now: float) -> bool:
         session = self._session
