@@ -101,7 +101,7 @@ def _last_moment(evidence: Evidence) -> float:
     exited = evidence.exited or float("inf")
     if faults.KILLED in evidence.effects or faults.FORCED in evidence.effects:
         return min(exited, evidence.forced or exited) - 0.05
-    return exited - _LAST - evidence.lag(exited - 1.0, exited)
+    return exited - _LAST - evidence.lag(exited - 1.0, exited) - evidence.starved(exited - 1.0, exited)
 
 
 def _said(probe: Probe) -> str:
@@ -176,7 +176,7 @@ def closes_last(evidence: Evidence) -> Verdict:
     ]
     last_worker = max((life.gone or 0.0 for life in workers), default=0.0)
     # The census, the probes and the wait for the exit look every few hundredths of a second.
-    slack = 0.1 + evidence.lag(last - 0.2, evidence.exited)
+    slack = 0.1 + evidence.lag(last - 0.2, evidence.exited) + evidence.starved(last, evidence.exited)
     if faults.FLOOD in evidence.effects or faults.HELD in evidence.effects:
         slack += 0.5
     if gap > _LAST + slack:

@@ -137,11 +137,15 @@ class Watchers:
             await asyncio.sleep(_CENSUS)
 
     async def _lag(self) -> None:
-        step = 0.005
+        """Also for how long the server waits for a CPU; only what changes is kept."""
+        step, waits = 0.005, self._evidence.cpu_waits
         while True:
             before = time.monotonic()
             await asyncio.sleep(step)
             lag = time.monotonic() - before - step
+            waited = processes.waited_for_cpu(self._pid)
+            if waited and (not waits or waited > waits[-1][1]):
+                waits.append((before, waited))
             if lag > 0.01:
                 self._evidence.lags.append((before, lag))
 

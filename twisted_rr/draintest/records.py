@@ -137,6 +137,7 @@ class Evidence:
     :ivar effects: what the injected faults entitle the server to; see `faults`.
     :ivar holds: spans in which the rig kept the server from running.
     :ivar outages: spans in which the rig made all workers unable to go on.
+    :ivar cpu_waits: at some moments, for how long the server had waited for a CPU in all.
     :ivar hangs: since when one worker is stopped.
     :ivar missed: faults that could not be injected, with the reason.
     :ivar left_behind: processes that outlived the server.
@@ -159,6 +160,7 @@ class Evidence:
     lives: dict[int, Life] = attrs.field(factory=dict)
     events: list[Event] = attrs.field(factory=list)
     lags: list[tuple[float, float]] = attrs.field(factory=list)
+    cpu_waits: list[tuple[float, float]] = attrs.field(factory=list)
     faults: list[str] = attrs.field(factory=list)
     effects: set[str] = attrs.field(factory=set)
     holds: list[tuple[float, float]] = attrs.field(factory=list)
@@ -174,7 +176,7 @@ class Evidence:
 
     def forget(self) -> None:
         """Drop the records, keep the facts."""
-        for records in (self.exchanges, self.probes, self.connects, self.lags):
+        for records in (self.exchanges, self.probes, self.connects, self.lags, self.cpu_waits):
             records.clear()
         self.log = ""
 
@@ -205,6 +207,11 @@ class Evidence:
     def lag(self, begin: float, end: float) -> float:
         """For how long the rig itself did not get to run in that span."""
         return max((lag for at, lag in self.lags if begin <= at + lag and at <= end), default=0.0)
+
+    def starved(self, begin: float, end: float) -> float:
+        """For how long the server could have run in that span and did not get a CPU, as far as it was seen."""
+        inside = [waited for at, waited in self.cpu_waits if begin - 0.05 <= at <= end + 0.05]
+        return max(inside) - min(inside) if inside else 0.0
 
     def own_time(self, probe: Probe) -> float:
         """What of a probe's duration was the server's: without the rig's lag, without waiting for a CPU."""
