@@ -233,7 +233,7 @@ class Session:
         :raises BadResponse: *head* is a 1xx, or *body* contradicts its content-length; nothing was sent then, and
             another answer can be given. Also for a second head.
         """
-        if self._is_over():
+        if self._answered or self._phase != BUSY:  # nothing can be answered
             return
         if self._head_sent or head.status < 200:
             raise BadResponse("a second head" if self._head_sent else "an interim head as the final one")
@@ -524,7 +524,8 @@ class Session:
         """The answer is written to its end."""
         self._answered = True
         self._held = False
-        self._forget_producer()
+        if self._producing:
+            self._forget_producer()
         if not self._beginning and self._exchange is not None:
             self._settle()
 
@@ -554,7 +555,8 @@ class Session:
         else:
             self._await_request()
         exchange.sent()
-        self._advance()
+        if self._buffer or self._eof or self._paused:
+            self._advance()
 
     def _await_request(self) -> None:
         self._phase = IDLE
@@ -562,10 +564,9 @@ class Session:
         self._scanned = 0
 
     def _forget_producer(self) -> None:
-        if self._producing:
-            self._producing = False
-            self._backed_up = False
-            self._transport.unregisterProducer()
+        self._producing = False
+        self._backed_up = False
+        self._transport.unregisterProducer()
 
     def _shut(self) -> None:
         """Close so that what was written arrives: FIN, then read on for a while, lest a reset overtakes it."""
@@ -585,7 +586,8 @@ class Session:
         """End the exchange, if one is open, without a complete answer."""
         self._body = None
         self._held = False
-        self._forget_producer()
+        if self._producing:
+            self._forget_producer()
         exchange = self._exchange
         if exchange is not None:
             self._exchange = None

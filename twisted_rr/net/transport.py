@@ -113,8 +113,8 @@ class _WriteAtOnce(_Mixin):
 
     def buffered(self) -> int:
         """Bytes written and not taken by the kernel yet, those inside a TLS layer included."""
-        tls = self._tls
-        return self._own_buffered() if tls is None else self._own_buffered() + tls_buffered(tls)
+        own = len(self.dataBuffer) - self.offset + self._tempDataLen
+        return own if self._tls is None else own + tls_buffered(self._tls)
 
     def on_flush(self, callback: Callable[[], None]) -> None:
         """Call *callback* once, when `buffered` is 0: at once if it is now, never if the connection is lost before."""
