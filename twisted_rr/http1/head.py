@@ -225,19 +225,15 @@ def take_line(block: HeaderBlock, line: bytes) -> tuple[bytes, bytes]:
     """One line of *block* that is not among the young plain ones: validate it, and note what it says."""
     special: FieldLine | None = _special.young.get(line)
     if special is None:
-        special = _special.older(line)
-        if special is None:
-            pair: tuple[bytes, bytes] | None = _plain.older(line)
-            if pair is not None:
-                return pair
-            field, value = parse_line(line)
-            pair = (field.name, value)
-            if not field.kind:
-                if field.cacheable:
-                    _plain.put(line, pair)
-                return pair
-            special = FieldLine(field.kind, pair, _meaning(field.kind, value))
-            _special.put(line, special)
+        # The older generations are not asked: that costs each line with a secret more than it saves the others.
+        field, value = parse_line(line)
+        pair = (field.name, value)
+        if not field.kind:
+            if field.cacheable:
+                _plain.put(line, pair)
+            return pair
+        special = FieldLine(field.kind, pair, _meaning(field.kind, value))
+        _special.put(line, special)
     block.note(special)
     return special.pair
 
