@@ -57,7 +57,7 @@ class Call(Flow):
     )  # fmt: skip
 
     def __init__(self, head: Any, to: Any, end: Any) -> None:
-        Flow.__init__(self)
+        Flow.__init__(self, 0, 0, 0)  # the end fills them in
         self.head: Any = head
         self.to: Any = to
         self.end: Any = end

@@ -60,14 +60,14 @@ class Flow:
         "active", "granting", "sent_end", "full", "assembly", "_offset",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.id = 0
+    def __init__(self, id: int, credit_in: int, credit_out: int) -> None:
+        self.id = id
         self.queue: deque[bytes | Piece] = deque()
         self.queued = 0
         self.more = True
         self.trailer: Callable[[int], bytes] | None = None
-        self.credit_out = 0
-        self.credit_in = 0
+        self.credit_out = credit_out
+        self.credit_in = credit_in
         self.taken = 0
         self.active = False
         self.granting = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twisted_rr.errors import TooLarge
-from twisted_rr.wire.credit import threshold
 from twisted_rr.wire.flow import HIGH, Flow, Piece
 from twisted_rr.wire.frame import CODEC_RAW, ERROR, MESSAGE, STREAM, TEXT, prefix
 from twisted_rr.wire.mux_frames import CALL_WORDS, PIECE, STOP_FRAME, TWO
@@ -57,24 +56,19 @@ class Stream(Flow):
         "closed",
         "_out",
         "_turn",
-        "_half",
         "_outstanding",
         "_prepaid",
         "_unpaid",
     )
 
     def __init__(self, out: WorkerOutput, id: int, window: int, peer_window: int) -> None:
-        Flow.__init__(self)
-        self.id = id
-        self.credit_in = window
-        self.credit_out = peer_window
+        Flow.__init__(self, id, window, peer_window)
         self.to: Any = None
         self.cancelled = False
         self.ended = False
         self.closed = False
         self._out = out
         self._turn = -1
-        self._half = threshold(window)
         self._outstanding = 0  # delivered to the application and not consumed
         self._prepaid = 0  # of these, counted as taken already when they came as parts
         self._unpaid = 0  # parts in the assembly that are not counted as taken yet
@@ -256,5 +250,7 @@ class Stream(Flow):
 
     def _grant(self) -> None:
         # No CREDIT goes to a direction that has ended. What is due later is asked for by `consumed`.
-        if self.taken >= self._half and not (self.granting or self.closed or self.ended or self.cancelled):
+        if self.taken >= self._out.half and not (
+            self.granting or self.closed or self.ended or self.cancelled
+        ):
             self._out.grant(self)

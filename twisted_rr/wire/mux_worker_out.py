@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from twisted_rr.wire.credit import threshold
 from twisted_rr.wire.mux_frames import CREDIT_FRAME, PIECE, THREE
 from twisted_rr.wire.mux_settings import MuxSettings
 
@@ -24,10 +25,11 @@ class WorkerOutput:
     :ivar streams: open calls by id.
     :ivar turn: the number of this round.
     :ivar size: bytes that are ready.
+    :ivar half: bytes a call takes before they are granted again.
     """
 
     __slots__ = (
-        "streams", "codec", "max_frame", "turn", "size",
+        "streams", "codec", "max_frame", "turn", "size", "half",
         "_owner", "_dirty", "_relay", "_grants", "_ready", "_ring", "_wakes",
     )  # fmt: skip
 
@@ -37,6 +39,7 @@ class WorkerOutput:
         self.max_frame = settings.max_frame
         self.turn = 0
         self.size = 0
+        self.half = threshold(settings.window)
         self._owner = owner
         self._dirty = False
         self._relay: list[bytes] = []
@@ -47,10 +50,7 @@ class WorkerOutput:
 
     def put(self, head: bytes, context: bytes, data: bytes) -> None:
         """A frame that is ready."""
-        ready = self._ready
-        ready.append(head)
-        ready.append(context)
-        ready.append(data)
+        self._ready += (head, context, data)
         self.size += len(head) + len(context) + len(data)
         if not self._dirty:
             self._dirty = True
