@@ -16,7 +16,7 @@ from typing import Any, Final
 from twisted_rr.wire.context import decode_request, encode_head, encode_trailers
 from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.worker.descriptors import Relay
-from twisted_rr.worker.exchange import Codec, Exchange
+from twisted_rr.worker.exchange import ENDED, Codec, Exchange
 from twisted_rr.worker.handshake import Hello, answer
 from twisted_rr.worker.lifespan import Lifespan
 from twisted_rr.worker.loop_server import LoopServer
@@ -114,13 +114,17 @@ class AsgiServer(LoopServer):
         except BaseException as error:
             self._failed(exchange, error)
         else:
-            wrong = exchange.returned()
-            if wrong is not None:
-                say(f"{exchange.describe()}: {wrong}")
+            if exchange.phase != ENDED or exchange.gone:
+                self._returned(exchange)
         if exchange.timer is not None:
             exchange.timer.cancel()
             exchange.timer = None
         self.over(exchange)
+
+    def _returned(self, exchange: Exchange) -> None:
+        wrong = exchange.returned()
+        if wrong is not None:
+            say(f"{exchange.describe()}: {wrong}")
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
         if not (exchange.gone and isinstance(error, (asyncio.CancelledError, OSError))):

@@ -34,6 +34,7 @@ _GONE_PAUSE: Final = 0.01
 and listens to nothing, would keep its loop from everything else, its own cancellation included."""
 
 _DISCONNECT: Final = "http.disconnect"
+_NO_HEADERS: Final[Headers] = []
 
 
 class Codec:
@@ -86,9 +87,9 @@ class Exchange:
         self._given = False
         self._uninvited = more
         self._head = b""
-        self._headers: Headers = []
+        self._headers = _NO_HEADERS
         self._with_trailers = False
-        self._trailers: Headers = []
+        self._trailers = _NO_HEADERS
         self._readers: list[asyncio.Future[None]] | None = None
         self._writers: list[asyncio.Future[None]] | None = None
         self.phase = START
@@ -159,7 +160,8 @@ class Exchange:
                     await self._room()
             else:
                 self.phase = ENDED
-                self._stream.send(self._take_head(), body, False)
+                head, self._head = self._head, b""
+                self._stream.send(head, body, False)
                 if self._readers is not None:
                     self._wake_readers()
         elif kind == "http.response.start":
@@ -195,7 +197,7 @@ class Exchange:
         if self.phase != TRAILERS:
             self._refuse("http.response.trailers")
             return
-        self._trailers += checked(message.get("headers", ()))
+        self._trailers = self._trailers + checked(message.get("headers", ()))
         if not message.get("more_trailers", False):
             self.phase = ENDED
             encode = self._codec.trailers
