@@ -41,7 +41,7 @@ class Load:
     """
 
     rate: float = 60.0
-    warm: float = 1.0
+    warm: float = 0.7
     long: tuple[float, ...] = (0.2, 0.5, 0.8)
 
 
