@@ -99,9 +99,9 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--loop",
-        choices=("asyncio", "uvloop"),
-        default="asyncio",
-        help="ASGI, gRPC coroutines: the event loop",
+        choices=("auto", "asyncio", "uvloop"),
+        default="auto",
+        help="ASGI, gRPC coroutines: the event loop; auto: uvloop where it is installed",
     )
     parser.add_argument(
         "--no-mux", action="store_true", help="serve one call at a time although the server offers more"
@@ -156,12 +156,13 @@ def _serve_grpc(services: Services, relay: Relay, hello: handshake.Hello, option
 
 
 def loop_factory(name: str) -> Callable[[], Any]:
-    """How the event loop *name* is made: ``asyncio``, or ``uvloop`` where that is installed."""
-    if name == "uvloop":
+    """How the event loop *name* is made; ``auto`` is ``uvloop`` where that is installed, else ``asyncio``."""
+    if name != "asyncio":
         try:
             import uvloop  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
-            say("uvloop is not installed, so asyncio is used")
+            if name == "uvloop":
+                say("uvloop is not installed, so asyncio is used")
         else:
             return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
     import asyncio
