@@ -131,7 +131,7 @@ def table(result: dict) -> str:
     for name, rows in result["cells"].items():
         lines += [
             "",
-            f"### {name}",
+            f"## {name}",
             "",
             "| server | requests/s | ratio to its peer (spread) | p50 ms | p99 ms |",
             "|---|---|---|---|---|",
@@ -147,7 +147,7 @@ def table(result: dict) -> str:
             )
     lines += [
         "",
-        "### memory, MiB PSS",
+        "## memory, MiB PSS",
         "",
         "| server | first process idle | whole family idle | whole family after load |",
         "|---|---|---|---|",
@@ -159,7 +159,7 @@ def table(result: dict) -> str:
     if result.get("half_load"):
         lines += [
             "",
-            "### open loop, half of the slower one's peak",
+            "## open loop, half of the slower one's peak",
             "",
             "| server | requests/s | p50 ms | p99 ms |",
             "|---|---|---|---|",
