@@ -38,13 +38,14 @@ class Client:
         self.world = world
         self.events = []
         self.answer = bytearray()
-        self.messages = []
+        self.got = []
         self.held = False  # told to wait for writable
         self.over = 0
         self.mode = rng.choice(("bytes", "bytes", "messages"))
         self.to_send = pieces(rng)
         self.sent = b"".join(self.to_send)
         self.call = Call(None, self, world.server)
+        self.call.runs = rng.random() < 0.5
         first = b"" if self.mode == "messages" or not self.to_send else self.to_send.pop(0)
         self.open = bool(self.to_send) or rng.random() < 0.5
         world.server.open(self.call, b"context", first, self.open)
@@ -98,9 +99,13 @@ class Client:
             self.ended()
 
     def message(self, body, text, more):
-        self.messages.append(body)
+        self.got.append(body)
         if not more:
             self.ended()
+
+    def messages(self, run):
+        assert run
+        self.got += run
 
     def failed(self, error):
         self.error = error
@@ -128,6 +133,7 @@ class App:
         self.held = False
         self.stopped = False
         self.mode = rng.choice(("bytes", "bytes", "messages"))
+        self.text = rng.random() < 0.5
         self.patient = rng.random() < 0.6  # answers only when it has the whole body
         self.fate = rng.choices(("answer", "error", "stop"), (8, 1, 1))[0]
         self.to_send = pieces(rng)
@@ -167,7 +173,7 @@ class App:
             piece = self.to_send.pop(0)
             self.sent.append(piece)
             if self.mode == "messages":
-                self.hold(stream.message(piece, True, True))
+                self.hold(stream.message(piece, self.text, True))
             else:
                 self.hold(stream.send(b"", piece, True))
         elif self.fate == "error":
@@ -372,12 +378,12 @@ def compare(world, client):
     if app is None:
         return
     sent = b"".join(app.sent)
-    got = b"".join(client.messages) if app.mode == "messages" else bytes(client.answer)
+    got = b"".join(client.got) if app.mode == "messages" else bytes(client.answer)
     assert sent.startswith(got)
     if world.terminals[client.call.id] == "end" and not client.call.cancelled:
         assert got == sent
     if app.mode == "messages":
-        assert client.messages == app.sent[: len(client.messages)]
+        assert client.got == app.sent[: len(client.got)]
     body = b"".join(app.messages) if client.mode == "messages" else bytes(app.body)
     assert client.sent.startswith(body)
 

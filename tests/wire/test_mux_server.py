@@ -366,6 +366,81 @@ def test_a_refused_call_whose_body_has_gone_cannot_be_run_again():
     assert [event[:2] for event in call.to.events] == [("failed", "Refused")]
 
 
+def test_a_refused_call_takes_its_first_message_elsewhere():
+    server, other = MuxServer(), MuxServer()
+    server.owner.elsewhere = True
+    call = server.open(b"ctx", b"", True)
+    call.message(b"one", False, False)
+    opened = frames(server.end)
+    assert opened == [(MSGPACK, MESSAGE, (3, 1), b"ctxone")]
+    server.end.feed(call_frame(1, b"", b"", STOP))
+    assert (call.to.events, call.held, call.more) == ([], b"", False)
+    other.end.open(call, b"ctx", call.held, call.more)
+    assert frames(other.end) == opened
+    other.end.feed(call_frame(1, b"", b"done", MESSAGE))
+    assert call.to.events == [("message", b"done", False, False)]
+
+
+def test_a_refused_stream_of_messages_goes_elsewhere_while_only_its_first_was_framed():
+    server, other = MuxServer(), MuxServer()
+    server.owner.elsewhere = True
+    call = server.open(b"ctx", b"", True)
+    call.message(b"one", False, True)
+    assert frames(server.end) == [(MSGPACK, MESSAGE | STREAM, (3, 1), b"ctxone")]
+    call.message(b"two", False, True)
+    server.end.feed(call_frame(1, b"", b"", STOP))
+    other.end.open(call, b"ctx", call.held, call.more)
+    assert frames(other.end) == [
+        (MSGPACK, MESSAGE | STREAM, (3, 1), b"ctxone"),
+        (RAW, MESSAGE | STREAM, (0, 1), b"two"),
+    ]
+
+
+@pytest.mark.parametrize("more", [b"two", bytes(70000)])
+def test_a_refused_call_of_which_more_messages_were_framed_cannot_be_run_again(more):
+    server = MuxServer()
+    call = server.open(b"ctx", b"", True)
+    call.message(more if len(more) > 3 else b"one", False, True)
+    call.message(more, False, True)
+    drain(server.end)
+    server.end.feed(call_frame(1, b"", b"", STOP))
+    assert call.held is None and call.first is None
+    assert [event[:2] for event in call.to.events] == [("failed", "Refused")]
+
+
+def test_messages_that_come_together_are_given_together_to_who_asked_for_it():
+    server = MuxServer()
+    first, second = server.opened(b"ctx", b"", False), server.opened(b"ctx", b"", False)
+    first.runs = True
+    many = b"".join(call_frame(1, b"", b"%d" % number, MESSAGE | STREAM) for number in range(3))
+    server.end.feed(
+        many + call_frame(2, b"", b"other", MESSAGE | STREAM)
+        + many + call_frame(1, b"", b"text", MESSAGE | STREAM | TEXT) + call_frame(1, b"", b"last", MESSAGE)
+    )  # fmt: skip
+    run = ("messages", [b"0", b"1", b"2"])
+    assert first.to.events == [run, run, ("message", b"text", True, True), ("message", b"last", False, False)]
+    assert second.to.events == [("message", b"other", False, True)]
+
+
+def test_a_run_of_messages_takes_no_more_than_the_credit():
+    server = MuxServer(window=16384)
+    call = server.opened(b"ctx", b"", False)
+    call.runs = True
+    call.pauseProducing()
+    wrong = call_frame(1, b"", bytes(4000), MESSAGE | STREAM) * 5
+    with pytest.raises(FrameError, match="4000 bytes beyond a credit of 384"):
+        server.end.feed(wrong)
+    assert [len(event[1]) for event in call.to.events] == [4]
+
+
+def test_a_run_of_messages_is_granted_once():
+    server = MuxServer(window=16384)
+    call = server.opened(b"ctx", b"", False)
+    call.runs = True
+    server.end.feed(call_frame(1, b"", bytes(4000), MESSAGE | STREAM) * 4)
+    assert frames(server.end) == [(RAW, CREDIT, (0, 1, 16000), b"")]
+
+
 def test_an_end_that_was_sent_alone_leaves_the_call_repeatable():
     server = MuxServer()
     server.owner.elsewhere = True

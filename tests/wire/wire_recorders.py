@@ -86,6 +86,9 @@ class Receiver:
     def message(self, body: bytes, text: bool, more: bool) -> None:
         self._add("message", body, text, more)
 
+    def messages(self, run: list[bytes]) -> None:
+        self._add("messages", run)
+
     def failed(self, error: Exception) -> None:
         self._add("failed", type(error).__name__, str(error))
 

@@ -42,18 +42,21 @@ class Call(Flow):
     The pool makes it and sets *end*; the opener sets ``since``. Fields for the pool: ``worker``,
     ``retried``, ``spool``, ``since`` (monotonic seconds), and ``held``: the body given to the end's
     ``open`` for as long as nothing beyond it was framed and nothing was answered, that is while the
-    call can be run again from the start; None afterwards.
+    call can be run again from the start; None afterwards. ``first`` is likewise the message that was
+    framed with the open, where one was.
 
     :ivar more: False once the source has sent its last piece.
     :ivar ended: the receiver was told the end (or, cancelled, failed); nothing more happens.
     :ivar cancelled: given up by our side; a worker's terminal frame may still be due.
     :ivar answered: the worker sent anything but a refusal.
+    :ivar runs: the receiver takes messages that came together by one ``messages(run)``, a list of bytes, each of them
+        as by ``message(body, False, True)``. Its opener may set it.
     :ivar length: bytes of the whole answer's body when the worker's frame told them, else -1.
     """
 
     __slots__ = (
         "head", "to", "end", "worker", "since", "retried", "spool", "held",
-        "cancelled", "ended", "answered", "paused", "length",
+        "cancelled", "ended", "answered", "paused", "length", "first", "runs",
     )  # fmt: skip
 
     def __init__(self, head: Any, to: Any, end: Any) -> None:
@@ -66,6 +69,8 @@ class Call(Flow):
         self.retried = False
         self.spool: Any = None
         self.held: bytes | None = None
+        self.first: Piece | None = None
+        self.runs = False
         self.cancelled = False
         self.ended = False
         self.answered = False
@@ -138,6 +143,10 @@ class Call(Flow):
         self.granting = False
         self.sent_end = False
         self.taken = 0
+        if self.first is not None:
+            self.queue.appendleft(self.first)
+            self.queued += len(self.first.data)
+            self.first = None
 
     def _moved(self, more: bool) -> bool:
         self.more = more

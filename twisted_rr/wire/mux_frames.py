@@ -34,14 +34,15 @@ from twisted_rr.wire.mux_settings import MAX_CONTEXT, MAX_CONTROL, MAX_ERROR
 # Kinds of frame. The first two are the common ones, and the loops test for "above IS_CONTEXT".
 IS_DATA: Final = 0
 IS_CONTEXT: Final = 1
-IS_MESSAGE: Final = 2
-IS_CREDIT: Final = 3
-IS_STOP: Final = 4
-IS_ERROR: Final = 5
-IS_CONTROL: Final = 6
-IS_PING: Final = 7
-IS_PONG: Final = 8
-IS_LOST: Final = 9
+IS_PLAIN: Final = 2  #: a whole message of bytes that has no context
+IS_MESSAGE: Final = 3  #: any other message, or a part of one
+IS_CREDIT: Final = 4
+IS_STOP: Final = 5
+IS_ERROR: Final = 6
+IS_CONTROL: Final = 7
+IS_PING: Final = 8
+IS_PONG: Final = 9
+IS_LOST: Final = 10
 
 CALL_WORDS: Final = 5
 CREDIT_WORDS: Final = 6
@@ -124,7 +125,8 @@ class FrameTable:
         self._check_bits(flags, bits)
         limit = self._max_frame if flags == CODEC_RAW else self._max_frame + MAX_CONTEXT
         if bits & MESSAGE:
-            return IS_MESSAGE, limit
+            plain = flags == CODEC_RAW and not bits & (PART | TEXT)
+            return (IS_PLAIN if plain else IS_MESSAGE), limit
         return (IS_DATA if flags == CODEC_RAW else IS_CONTEXT), limit
 
     def _check_bits(self, flags: int, bits: int) -> None:

@@ -23,6 +23,7 @@ from twisted_rr.wire.mux_frames import (
     IS_CREDIT,
     IS_MESSAGE,
     IS_PING,
+    IS_PLAIN,
     IS_PONG,
     IS_STOP,
     PING_FRAME,
@@ -235,7 +236,9 @@ class MuxServerEnd:
                 fields = self._table.check(data, pos)
             kind, more, length = fields
             if kind > IS_CONTEXT:
-                end = self._rare(kind, more, data, pos, length)
+                end = self._plain(more, data, pos, length) if kind == IS_PLAIN else 0
+                if not end:
+                    end = self._rare(kind, more, data, pos, length)
                 if end < 0:
                     break
                 pos = end
@@ -311,7 +314,7 @@ class MuxServerEnd:
         call = self.calls.get(id)
         if call is None:
             raise self._stray(id, data, pos)
-        if kind == IS_MESSAGE:
+        if kind <= IS_MESSAGE:
             self._message(call, more, split, length, data, pos)
         elif kind == IS_CREDIT:
             self._credit(call, split, data, pos)
@@ -324,6 +327,76 @@ class MuxServerEnd:
                 raise wrong(f"call {id}: an ERROR with a context", data, pos)
             self._over(call, ApplicationError(data[start:end].decode("utf-8", "replace")))
         return end
+
+    def _plain(self, more: bool, data: bytes, pos: int, length: int) -> int:
+        """The short way of a whole message of bytes; its end, -1 when it is incomplete, 0 when it has to go the long way."""
+        end = pos + 20 + length
+        if end > len(data):
+            return -1
+        split, id = TWO.unpack_from(data, pos + PREFIX)
+        call = self.calls.get(id)
+        if (
+            call is None
+            or split
+            or length > call.credit_in
+            or length > self.settings.max_message
+            or call.cancelled
+            or call.assembly is not None
+        ):
+            return 0
+        if more:
+            if call.runs:
+                return self._run(call, data, pos)
+            call.credit_in -= length
+            call.taken += length
+            call.answered = True
+            call.held = call.first = None
+            call.to.message(data[pos + 20 : end], False, True)
+            if call.taken >= self._half and not call.paused and not call.granting:
+                self._out.grant(call)
+            return end
+        del self.calls[id]
+        self.load -= 1
+        call.ended = True
+        if call.queue:
+            call.drop()
+        try:
+            call.to.message(data[pos + 20 : end], False, False)
+        except FrameError:
+            self._put_back(call)
+            raise
+        self.owner.freed(call)
+        return end
+
+    def _run(self, call: Call, data: bytes, pos: int) -> int:
+        """All messages of *call* that follow one another from *pos* on, for a receiver that takes them together."""
+        known = self._table.known
+        largest = self.settings.max_message
+        left = call.credit_in
+        size = len(data)
+        run: list[bytes] = []
+        while size - pos >= PREFIX:
+            fields = known.get(data[pos : pos + PREFIX])
+            if fields is None or fields[0] != IS_PLAIN or not fields[1]:
+                break
+            length = fields[2]
+            end = pos + 20 + length
+            if end > size or length > left or length > largest:
+                break
+            split, id = TWO.unpack_from(data, pos + PREFIX)
+            if split or id != call.id:
+                break
+            left -= length
+            run.append(data[pos + 20 : end])
+            pos = end
+        call.taken += call.credit_in - left
+        call.credit_in = left
+        call.answered = True
+        call.held = call.first = None
+        call.to.messages(run)
+        if call.taken >= self._half and not call.paused and not call.granting:
+            self._out.grant(call)
+        return pos
 
     def _message(self, call: Call, more: bool, split: int, length: int, data: bytes, pos: int) -> None:
         bits = data[pos + 10]
@@ -342,7 +415,7 @@ class MuxServerEnd:
             return
         call.taken += size
         call.answered = True
-        call.held = None
+        call.held = call.first = None
         if context and more:
             call.to.context(self.codec, context, b"", True)
         whole = self._assemble(call, text, bits & PART != 0, data[middle : middle + size])

@@ -12,7 +12,7 @@ import msgspec
 
 from twisted_rr.wire.call import Call
 from twisted_rr.wire.flow import Piece
-from twisted_rr.wire.frame import CODEC_JSON, STOP, STREAM, prefix
+from twisted_rr.wire.frame import CODEC_JSON, MESSAGE, STOP, STREAM, prefix
 from twisted_rr.wire.mux_frames import CALL_WORDS, CREDIT_FRAME, PIECE, STOP_FRAME, THREE, TWO
 from twisted_rr.wire.mux_settings import MuxSettings
 
@@ -106,6 +106,11 @@ class ServerOutput:
                 continue
             self.last = call.id = self.last + 1
             self._calls[call.id] = call
+            if call.queue and not call.more and not body and len(call.queue) == 1:
+                taken = self._open_unary(call, context, out)
+                if taken:
+                    size += taken
+                    continue
             if call.more or call.queue or call.trailer is not None or len(body) > self._whole:
                 size += self._open_long(call, context, body, out)
                 continue
@@ -146,6 +151,26 @@ class ServerOutput:
                 out.append(head + TWO.pack(len(context), call.id) + context)
         self._stops.clear()
 
+    def _open_unary(self, call: Call, context: bytes, out: list[bytes]) -> int:
+        """An open with the one message there is, the call of most gRPC methods; 0 when it is something else."""
+        first = call.queue[0]
+        if not isinstance(first, Piece):
+            return 0
+        message = first.data
+        if call.trailer is not None or first.text or len(message) > self._whole:
+            return 0
+        call.queue.popleft()
+        call.queued = 0
+        call.credit_out -= len(message)
+        call.sent_end = True
+        call.first = first  # it can be run again as long as nothing was answered
+        length = len(context) + len(message)
+        out.append(prefix(CALL_WORDS, self._codec, MESSAGE, length))
+        out.append(TWO.pack(len(context), call.id))
+        out.append(context)
+        out.append(message)
+        return 20 + length
+
     def _open_long(self, call: Call, context: bytes, body: bytes, out: list[bytes]) -> int:
         """An open whose body does not end in it, or that carries a message."""
         rest = body[self._whole :]
@@ -157,8 +182,11 @@ class ServerOutput:
         first = call.queue[0] if call.queue else None
         if not body and isinstance(first, Piece):  # a message rides along with the context
             first.context = context
-            call.held = None
             size = call.cut(self._codec, self._max_frame, out)
+            if call.queue and call.queue[0] is first:  # it takes more than a frame
+                call.held = None
+            else:
+                call.first = first
         else:
             call.credit_out -= len(body)
             out.append(prefix(CALL_WORDS, self._codec, STREAM, len(context) + len(body)))
@@ -181,7 +209,7 @@ class ServerOutput:
             if call.ended or not call.ready():
                 continue
             if call.queue or call.trailer is not None:
-                call.held = None
+                call.held = call.first = None
             size += call.cut(self._codec, self._max_frame, out)
             if call.ready():
                 call.active = True

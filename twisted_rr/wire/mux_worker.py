@@ -21,6 +21,7 @@ from twisted_rr.wire.mux_frames import (
     IS_ERROR,
     IS_MESSAGE,
     IS_PING,
+    IS_PLAIN,
     IS_PONG,
     PING_FRAME,
     PONG_FRAME,
@@ -140,7 +141,7 @@ class MuxWorkerEnd:
                 continue
             split, id = TWO.unpack_from(data, pos + PREFIX)
             if id > self._last:
-                if kind in (IS_CONTEXT, IS_MESSAGE):
+                if IS_CONTEXT <= kind <= IS_MESSAGE:
                     self._open(kind, more, split, id, data, pos, end)
                 else:
                     raise wrong(f"call {id}: never opened", data, pos)
@@ -204,7 +205,7 @@ class MuxWorkerEnd:
             raise wrong(f"call {stream.id}: a frame after the server's end", data, pos)
         if not self._fits(data[pos + 1] != CODEC_RAW, split, size) or (split and more):
             raise wrong(f"call {stream.id}: a context of {split} bytes, {size} of data", data, pos)
-        if kind == IS_MESSAGE:
+        if kind >= IS_PLAIN:
             self._message(stream, more, split, data, pos, middle, end)
             return
         if size > stream.credit_in:
