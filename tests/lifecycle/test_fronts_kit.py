@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from twisted_rr.testing.fronts import RULES, check_front
 from twisted_rr.testing.host import FakeHost
+from twisted_rr.testing.port import FakePort
 from twisted_rr.testing.transport import StringTransport
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "fronts.md"
@@ -19,30 +20,15 @@ exec(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)[0], EXAMPLE)
 LineFront: Any = EXAMPLE["LineFront"]
 
 
-class Port:
-    """A bound port; ``factory`` while it listens."""
-
-    address = "127.0.0.1:7"
-
-    def __init__(self) -> None:
-        self.factory: Any = None
-
-    def listen(self, factory: Any, reactor: Any, backlog: int) -> None:
-        self.factory = factory
-
-    def finish(self) -> None:
-        self.factory = None
-
-    close = finish
-
-
 class Transport(StringTransport):
     """Tells its protocol when it is closed, as a real one does."""
 
-    protocol: Any = None
-
     def loseConnection(self) -> None:
         super().loseConnection()
+        self.leave()
+
+    def abortConnection(self) -> None:
+        super().abortConnection()
         self.leave()
 
     def leave(self) -> None:
@@ -58,13 +44,10 @@ class Hands:
         self.front = front
 
     def begin(self) -> Any:
-        port = self.front.port
-        if port.factory is None:
+        if not self.front.port.listening:
             return None
         transport = Transport()
-        transport.protocol = port.factory.buildProtocol(None)
-        transport.protocol.makeConnection(transport)
-        transport.protocol.dataReceived(b"hello\n")
+        self.front.port.connect(transport).dataReceived(b"hello\n")
         return transport, self.front.replies[-1]
 
     def finish(self, exchange: Any) -> None:
@@ -88,7 +71,8 @@ def checked(cls: Any) -> list[str]:
     clock = Clock()
 
     def make() -> Any:
-        port, replies = Port(), []
+        port = FakePort("127.0.0.1:7")
+        replies: list[Any] = []
         front = cls(
             "127.0.0.1:7", FakeHost(clock), lambda text, reply: replies.append(reply), bind=lambda _: port
         )
@@ -117,14 +101,11 @@ class SaysNothing(LineFront):  # type: ignore[misc]
     def announce(self) -> None:
         pass
 
-    def stopService(self) -> Any:
-        return super().stopService()
-
 
 class RefusesInAnnounce(LineFront):  # type: ignore[misc]
     def announce(self) -> None:
         super().announce()
-        self.listener.finish()
+        self._listener.finish()
 
 
 class ForgetsThoseWhoLeave(LineFront):  # type: ignore[misc]
@@ -144,15 +125,14 @@ class Forgetful:
 
 
 class DoesNotWait(LineFront):  # type: ignore[misc]
-    async def _stop(self) -> None:
-        for connection in list(self.connections):
-            connection.transport.loseConnection()
+    async def _drained(self) -> None:
+        """At once."""
 
 
 class CutsWithoutAWord(LineFront):  # type: ignore[misc]
     def hurry(self) -> None:
-        for connection in list(self.connections):
-            connection.transport.loseConnection()
+        for transport in self.transports():
+            transport.loseConnection()
 
 
 class LeavesSomething(LineFront):  # type: ignore[misc]
@@ -162,11 +142,9 @@ class LeavesSomething(LineFront):  # type: ignore[misc]
 
 class EndsTwice(LineFront):  # type: ignore[misc]
     def hurry(self) -> None:
-        for connection in list(self.connections):
-            line = connection.open
-            connection.cut()
-            if line is not None:
-                self.in_flight.end_lost(line)
+        for line in self.in_flight.items():
+            line.hurry()
+            self.in_flight.end_lost(line)
 
 
 @pytest.mark.parametrize(

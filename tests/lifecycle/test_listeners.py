@@ -13,26 +13,8 @@ from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.drain import Drain
 from twisted_rr.lifecycle.listeners import Listener
 from twisted_rr.testing.host import FakeDrain
-
-
-class Port:
-    """Records what is done with it."""
-
-    def __init__(self, address: str, diary: list[str]) -> None:
-        self.address = address.replace(":0", ":4711")
-        self.diary = diary
-        self.factory: Any = None
-        diary.append("bind")
-
-    def listen(self, factory: Any, reactor: Any, backlog: int) -> None:
-        self.factory = factory
-        self.diary.append("listen")
-
-    def finish(self) -> None:
-        self.diary.append("finish")
-
-    def close(self) -> None:
-        self.diary.append("close")
+from twisted_rr.testing.port import FakePort
+from twisted_rr.testing.transport import StringTransport
 
 
 class Factory:
@@ -41,7 +23,7 @@ class Factory:
 
     def buildProtocol(self, address: object) -> object:
         self.built.append(address)
-        return "protocol"
+        return None
 
     def doStart(self) -> None:
         self.built.append("start")
@@ -53,14 +35,18 @@ class Factory:
 class Rig:
     def __init__(self, drain: Any = None) -> None:
         self.clock = Clock()
-        self.diary: list[str] = []
-        self.ports: list[Port] = []
+        self.ports: list[FakePort] = []
         self.factory = Factory()
         self.drain = drain or Drain(Budget(), self.clock.seconds)
         self.listener = Listener("127.0.0.1:0", self.factory, self.clock, self.drain, bind=self.bind)
 
-    def bind(self, address: str) -> Port:
-        self.ports.append(Port(address, self.diary))
+    @property
+    def diary(self) -> list[str]:
+        """What was done with each port."""
+        return [event for port in self.ports for event in ("bind", *port.events)]
+
+    def bind(self, address: str) -> FakePort:
+        self.ports.append(FakePort(address))
         return self.ports[-1]
 
 
@@ -69,7 +55,7 @@ def test_it_binds_early_and_listens_when_told() -> None:
     assert rig.listener.address == "127.0.0.1:0"
     rig.listener.privilegedStartService()
     rig.listener.startService()
-    assert (rig.diary, rig.listener.address) == (["bind"], "127.0.0.1:4711")
+    assert (rig.diary, rig.listener.address) == (["bind"], "127.0.0.1:8080")
     assert rig.listener.listen()
     assert not rig.listener.listen()
     assert rig.diary == ["bind", "listen"]
@@ -120,21 +106,23 @@ def test_the_drain_hears_of_each_connection() -> None:
     rig.listener.startService()
     rig.listener.listen()
     rig.clock.advance(5)
-    assert rig.ports[0].factory.buildProtocol("peer") == "protocol"
-    assert (rig.drain.last_arrival, rig.factory.built) == (5.0, ["peer"])
+    peer = StringTransport()
+    rig.ports[0].connect(peer)
+    assert (rig.drain.last_arrival, rig.factory.built) == (5.0, [peer.getPeer()])
 
 
 def test_a_drain_that_does_not_want_to_hear_is_fine() -> None:
     rig = Rig(FakeDrain())
     rig.listener.startService()
     rig.listener.listen()
-    assert rig.ports[0].factory.buildProtocol("peer") == "protocol"
+    rig.ports[0].connect(StringTransport())
+    assert len(rig.factory.built) == 1
 
 
 def test_a_port_in_use_fails_the_privileged_step() -> None:
     rig = Rig()
 
-    def bind(address: str) -> Port:
+    def bind(address: str) -> FakePort:
         raise ListenError(address, "in use")
 
     rig.listener._bind = bind

@@ -1,1 +1,1 @@
-"""Public test doubles: fake reactor, processes, pool and host."""
+"""Public test doubles: fake reactor, processes, pool, port, transport and host."""

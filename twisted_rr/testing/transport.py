@@ -18,6 +18,7 @@ class StringTransport:
     :ivar linger: the seconds given to close_lingering.
     :ivar reading: False between pauseProducing and resumeProducing.
     :ivar producer: what registerProducer was given.
+    :ivar protocol: the protocol, when `FakePort` has made it.
     """
 
     bufferSize = 65536  # noqa: N815  Twisted's name
@@ -29,6 +30,7 @@ class StringTransport:
         self.linger = 0.0
         self.reading = True
         self.producer: Any = None
+        self.protocol: Any = None
         self.streaming = False
         self.writes = 0
         self._sent = bytearray()

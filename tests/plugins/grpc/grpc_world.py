@@ -15,6 +15,7 @@ from twisted_rr.plugins.grpc.framing import framed
 from twisted_rr.plugins.grpc.service import GrpcFront
 from twisted_rr.testing.host import FakeHost
 from twisted_rr.testing.pool import FakeCall, FakePool
+from twisted_rr.testing.port import FakePort
 from twisted_rr.testing.transport import StringTransport
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK
 from twisted_rr.wire.grpc_context import decode_call, decode_single_call, encode_grpc_end, encode_grpc_head
@@ -76,25 +77,6 @@ class GrpcPool(FakePool):
         call.take(body, more)
         self.calls.append(call)
         return call
-
-
-class FakePort:
-    """A bound port."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.factory: Any = None
-        self.events: list[str] = []
-
-    def listen(self, factory: Any, reactor: Any, backlog: int = 0) -> None:
-        self.factory = factory
-        self.events.append("listen")
-
-    def finish(self) -> None:
-        self.events.append("finish")
-
-    def close(self) -> None:
-        self.events.append("close")
 
 
 class Stream:
@@ -271,9 +253,7 @@ class World:
 
     def connect(self, window: int = 65535) -> Client:
         transport = StringTransport()
-        protocol = self.ports[-1].factory.buildProtocol(transport.getPeer())
-        protocol.makeConnection(transport)
-        client = Client(self, transport, protocol)
+        client = Client(self, transport, self.ports[-1].connect(transport))
         self.clients.append(client)
         return client.greet(window)
 

@@ -15,28 +15,7 @@ from twisted_rr.plugins.http.config import HttpSettings
 from twisted_rr.plugins.http.service import HttpFront
 from twisted_rr.testing.host import FakeHost
 from twisted_rr.testing.pool import FakeCall, FakePool
-
-
-class FakePort:
-    """A bound port: records what is asked of it."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address.replace(":0", ":8080")
-        self.events: list[str] = []
-        self.factory: Any = None
-        self.waiting: list[Any] = []
-
-    def listen(self, factory: Any, reactor: Any, backlog: int = 0) -> None:
-        self.factory = factory
-        self.events.append("listen")
-
-    def finish(self) -> None:
-        for transport in self.waiting:
-            transport.connect(self.factory)
-        self.events.append("finish")
-
-    def close(self) -> None:
-        self.events.append("close")
+from twisted_rr.testing.port import FakePort
 
 
 class FakeTransport:
@@ -54,11 +33,6 @@ class FakeTransport:
         self._peer = IPv4Address("TCP", "203.0.113.7", 5555) if peer is None else peer
         self._host = IPv4Address("TCP", "192.0.2.1", 80) if host is None else host
         self._flush: list[Callable[[], None]] = []
-
-    def connect(self, factory: Any) -> FakeTransport:
-        self.protocol = factory.buildProtocol(self._peer)
-        self.protocol.makeConnection(self)
-        return self
 
     def getPeer(self) -> Any:
         return self._peer
@@ -224,7 +198,9 @@ class World:
         return self
 
     def connect(self, peer: Any = None, host: Any = None) -> FakeTransport:
-        return FakeTransport(peer, host).connect(self.ports[-1].factory)
+        transport = FakeTransport(peer, host)
+        self.ports[-1].connect(transport)
+        return transport
 
 
 UNIX = UNIXAddress(None)

@@ -125,7 +125,7 @@ def test_a_client_that_leaves_cancels_its_call_and_is_forgotten() -> None:
     client.lose()
     assert world.call.cancelled == "client"
     assert world.front.in_flight.count() == 0
-    assert not world.front.sessions
+    assert not world.front.connections
 
 
 def test_a_malformed_request_is_one_debug_line_and_reaches_nobody() -> None:
@@ -442,7 +442,7 @@ def test_hurry_ends_a_stop_that_waits() -> None:
     assert world.front.in_flight.cut == 2
     world.clock.advance(0.05)
     assert done == [None]
-    assert not world.front.sessions
+    assert not world.front.connections
     assert not world.clock.getDelayedCalls()
 
 

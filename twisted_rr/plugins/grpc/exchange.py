@@ -370,9 +370,8 @@ class Exchange:
         mux = bool(self.front.pool.mux)
         # A mux call has its id once its open was handed over.
         started = getattr(call, "worker", None) is not None and (not mux or call.id != 0)
-        status = of_failure(error, mux, started)
-        self.front.failed(self, error, status)
-        self.finish(status)
+        self.front.failed(self, error)
+        self.finish(of_failure(error, mux, started))
 
     def skipped(self, keys: Sequence[str]) -> None:
         """Metadata of the application's that cannot be sent."""
