@@ -133,6 +133,22 @@ class QueueFull(PoolError):
         return f"max queue size reached ({self.limit})"
 
 
+class Overloaded(QueueFull):
+    """It waited longer than ``pool.max_queue_age`` allows, or than a queue that stands allows: the caller should
+    come again later, and those who came after it are served in time.
+
+    :ivar waited: seconds.
+    """
+
+    def __init__(self, waited: float, age: float) -> None:
+        PoolError.__init__(self, waited, age)
+        self.waited = waited
+        self.age = age
+
+    def __str__(self) -> str:
+        return f"overloaded: it waited {self.waited:.2f} s for a worker (max_queue_age {self.age:g} s)"
+
+
 class Draining(PoolError):
     """The server is stopping and takes no new call."""
 

@@ -109,16 +109,23 @@ class IWorkerPool(IService):
 
     name = Attribute("what the pool is called in logs and metrics: its plugin's name")
     mux = Attribute("True when its workers hold many calls at once; known once ready")
+    shed = Attribute("calls that waited too long and were turned away, since the start")
     max_message = Attribute("bytes of one message that a worker may send; a front sets it before the start")
 
     def open(head: ICallHead, body: bytes, more: bool, to: ICallReceiver) -> ICall:
         """Start a call; returns at once. *body* is what has come so far, *more* whether the rest follows.
 
-        A call that gets no worker ends by ``failed``: QueueFull, NoFreeWorker, Draining.
+        A call that gets no worker ends by ``failed``: QueueFull, Overloaded, NoFreeWorker, Draining.
         """
 
     def ready() -> Deferred[None]:
         """Fires once when ``num_workers`` workers answered; fails with WorkerStartError."""
+
+    def waiting() -> int:
+        """Calls that wait for a worker."""
+
+    def waited() -> float:
+        """Seconds that the first of them has waited; 0 when none waits."""
 
     def workers() -> Sequence[Any]:
         """A snapshot of `twisted_rr.pool.state.WorkerInfo`, oldest first."""

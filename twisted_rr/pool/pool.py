@@ -16,6 +16,7 @@ from twisted_rr.errors import (
     ApplicationError,
     Draining,
     NoFreeWorker,
+    Overloaded,
     QueueFull,
     TooLarge,
     WorkerStartError,
@@ -39,7 +40,6 @@ from twisted_rr.wire.mux_settings import MAX_MESSAGE
 
 __all__ = ["PoolHost", "StopSchedule", "WorkerPool"]
 
-BIAS: Final = 4  # calls by which a worker may lead whose relay is written in this turn anyway
 FULL: Final = 1 << 62
 
 
@@ -51,6 +51,8 @@ class WorkerPool(Service):
     stops every worker by the schedule of `PoolHost.stop` and fires when all are reaped; what is then still
     open ends with WorkerDied. `finish` waits for open and waiting calls before that.
 
+    :ivar shed: calls that waited too long and were turned away (``max_queue_age``), since the start.
+    :ivar concurrency: calls that a worker gets at once; 0: as many as it takes.
     :ivar stranded: calls of a drain that no worker could be started for, since the start (exit code 5 too).
     :ivar max_message: bytes of one message (mux.md 4) that a worker may send; for a front to set before the start.
     :ivar plan: what its workers are started with.
@@ -75,6 +77,7 @@ class WorkerPool(Service):
         self.mux = False
         self.killed = 0
         self.stranded = 0
+        self.shed = 0
         self.max_message = MAX_MESSAGE
         self.settings = settings
         self.health = PoolHealth(self)
@@ -90,7 +93,9 @@ class WorkerPool(Service):
         self._identity = resolve_identity(server.user, server.group)
         self.crew = Crew(self, host, settings, self._log)
         self._takers: list[Worker] = []
-        self._waiting = Waiting(host.reactor, settings.allocate_timeout, self._expired)
+        self._waiting = Waiting(
+            host.reactor, settings.allocate_timeout, self._expired, settings.max_queue_age, self._too_old
+        )
         self._lobby = Lobby(self._left)
         self._collecting = Collecting(self._left, self._collected, self._fail_later)
         self._bodies: set[Call] = set()  # their bodies are being collected
@@ -113,8 +118,11 @@ class WorkerPool(Service):
                 end = worker.end
                 load = end.load
                 if load < end.limit and end.accepting:
+                    if not load:
+                        best = worker  # nobody waits behind a busy one while it rests
+                        break
                     if worker.hot:
-                        load -= BIAS
+                        load -= worker.lead
                     if load < least:
                         least = load
                         best = worker
@@ -180,6 +188,7 @@ class WorkerPool(Service):
             self._host.reactor.callLater(0, self._strand, call)
             self.crew.maintain()
             return
+        call.since = self.now()
         self._waiting.put(call)
         # Its wakers: a worker that gets free (call_freed, worker_room), one that gets ready, and the timer.
         self._allocator.shortage()
@@ -251,6 +260,11 @@ class WorkerPool(Service):
     def _expired(self, call: Call) -> None:
         self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
         self._check_finished()
+
+    def _too_old(self, call: Call) -> None:
+        self.shed += 1
+        age = self.settings.max_queue_age
+        self._fail_later(call, Overloaded(self.now() - call.since, age))
 
     def _left(self, call: Call) -> None:
         """*call* was given up while it waited or collected its body."""
@@ -401,7 +415,7 @@ class WorkerPool(Service):
         self.plan = plan
         self.settings = settings = plan.settings
         self.crew.apply(settings, self._size()[0])
-        self._waiting.limit_to(settings.allocate_timeout)
+        self._waiting.limit_to(settings.allocate_timeout, settings.max_queue_age)
         self._allocator.apply(settings.dynamic_allocator)
         self._supervisor.stop()
         self._supervisor = Supervisor(self, self._host, settings, self._log)
@@ -411,6 +425,11 @@ class WorkerPool(Service):
         """A held worker gets calls from now on."""
         self.crew.admit(worker)
         self.take(worker)
+
+    @property
+    def concurrency(self) -> int:
+        """See `WorkerOwner`."""
+        return self.settings.concurrency
 
     def demand(self) -> int:
         return self._waiting.size
@@ -558,6 +577,10 @@ class WorkerPool(Service):
     def waiting(self) -> int:
         """Calls that wait for a worker."""
         return self._waiting.size
+
+    def waited(self) -> float:
+        """Seconds that the first of them has waited; 0 when none waits."""
+        return self._waiting.oldest()
 
     def reset(self) -> Deferred[None]:
         """Replace every worker, the new one first; fires when the old ones are reaped.

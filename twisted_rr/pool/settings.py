@@ -49,6 +49,17 @@ class PoolSettings:
     )
     max_jobs: int = key(kinds.integer(min=0), default=0, doc="calls before a worker is replaced; 0: no limit")
     max_queue_size: int = key(kinds.integer(min=0), default=0, doc="calls that may wait; 0: no limit")
+    max_queue_age: float = key(
+        kinds.duration(),
+        default=0.0,
+        doc="how long a call may wait before it is turned away with 503, and a tenth of it where the queue stands; "
+        "0: allocate_timeout alone",
+    )
+    concurrency: int = key(
+        kinds.integer(min=0),
+        default=0,
+        doc="calls that one worker gets at once at most; 0: as many as it takes",
+    )
     allocate_timeout: float = key(
         kinds.duration(), default=60.0, doc="limit for a worker's start, and for a call's wait for a worker"
     )

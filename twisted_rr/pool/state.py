@@ -63,6 +63,7 @@ class WorkerInfo:
     :ivar command: its command line as configured.
     :ivar open_calls: calls it holds now.
     :ivar limit: calls it can hold at once.
+    :ivar abandoned: those of them that nobody waits for any more: a WSGI call cannot be broken off.
     :ivar progress: False when it missed its heartbeat.
     """
 
@@ -76,4 +77,5 @@ class WorkerInfo:
     command: str = ""
     open_calls: int = 0
     limit: int = 1
+    abandoned: int = 0
     progress: bool = True

@@ -1,4 +1,4 @@
-"""The calls that wait for a worker: first come, first served, so many at most, so long at most.
+"""The calls that wait for a worker: first come, first served, so many at most, so long at most, shorter in overload.
 
 Which worker a call gets is the pool's affair, and so is a body that is still being collected.
 """
@@ -7,24 +7,54 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted_rr.errors import ApplicationError, Cancelled, PoolError
+
+STANDING: Final = 10
+"""A queue that was not empty for its whole *age* is overloaded: then calls wait this part of it at most."""
 
 
 class Waiting:
     """A queue of calls. ``expired(call)`` is called for each that waited *limit* seconds; it has left by then.
     ``size`` is how many there are, an attribute because every call of the pool looks at it.
 
+    With an *age*, ``shed(call)`` is called for each that waited that long; and where the queue has not been empty
+    for that long, so that it only makes everybody late, for each that waited a tenth of it when a worker gets free
+    (the rule of CoDel, for a queue of calls). The last one that waits is never shed by that: a worker is free.
+    It may be called within `take`, and must not touch the queue then.
+
     Calls that come back from a worker go before all others (`put_first`): they have waited once.
     """
 
-    __slots__ = ("_clock", "_expired", "_first", "_limit", "_others", "_timer", "size")
+    __slots__ = (
+        "_age",
+        "_clock",
+        "_expired",
+        "_first",
+        "_limit",
+        "_others",
+        "_shed",
+        "_since",
+        "_timer",
+        "size",
+    )
 
-    def __init__(self, clock: Any, limit: float, expired: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        limit: float,
+        expired: Callable[[Any], None],
+        age: float = 0.0,
+        shed: Callable[[Any], None] | None = None,
+    ) -> None:
+        """*age* 0: nothing is shed."""
         self._clock = clock
-        self._limit = limit
         self._expired = expired
+        self._shed = expired if shed is None else shed
+        self._age = age if 0.0 < age < limit else 0.0
+        self._limit = self._age or limit
+        self._since = 0.0
         # Each is ordered by deadline, because every call waits equally long.
         self._first: OrderedDict[Any, float] = OrderedDict()
         self._others: OrderedDict[Any, float] = OrderedDict()
@@ -40,13 +70,18 @@ class Waiting:
         self._put(self._first, call)
 
     def _put(self, queue: OrderedDict[Any, float], call: Any) -> None:
-        queue[call] = self._clock.seconds() + self._limit
+        now = self._clock.seconds()
+        if not self.size:
+            self._since = now
+        queue[call] = now + self._limit
         self.size += 1
         if self._timer is None:
             self._timer = self._clock.callLater(self._limit, self._expire)
 
-    def limit_to(self, seconds: float) -> None:
+    def limit_to(self, limit: float, age: float = 0.0) -> None:
         """From now on calls wait at most so long; those that wait already, counted from when they came."""
+        self._age = age if 0.0 < age < limit else 0.0
+        seconds = self._age or limit
         change, self._limit = seconds - self._limit, seconds
         for queue in (self._first, self._others):
             for call in queue:
@@ -56,7 +91,9 @@ class Waiting:
             self._timer = self._clock.callLater(0, self._expire)
 
     def take(self) -> Any | None:
-        """The call that waited longest; None when there is none."""
+        """The call that waited longest, of those that have not waited too long; None when there is none."""
+        if self._age and self.size > 1:
+            self._relieve()
         queue = self._first or self._others
         if not queue:
             return None
@@ -65,6 +102,18 @@ class Waiting:
         if not self.size:
             self._rest()
         return call
+
+    def _relieve(self) -> None:
+        """Shed from a queue that stands."""
+        now = self._clock.seconds()
+        if now - self._since <= self._age:
+            return
+        # What came before this moment has waited a tenth of the age.
+        latest = now + self._age - self._age / STANDING
+        others = self._others
+        while self.size > 1 and others and next(iter(others.values())) <= latest:
+            self.size -= 1
+            self._shed(others.popitem(last=False)[0])
 
     def discard(self, call: Any) -> bool:
         """*call* was given up; True when it was here."""
@@ -106,8 +155,9 @@ class Waiting:
         deadlines = [next(iter(queue.values())) for queue in (self._first, self._others) if queue]
         if deadlines:
             self._timer = self._clock.callLater(max(0.0, min(deadlines) - now), self._expire)
+        tell = self._shed if self._age else self._expired
         for call in late:
-            self._expired(call)
+            tell(call)
 
 
 class Lobby:

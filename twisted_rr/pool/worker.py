@@ -26,6 +26,9 @@ from twisted_rr.wire.single import SingleServerEnd
 
 HANG_UP: Final = 0.5  # a process that closed its relay has so long to end by itself, which tells how it ended
 NEVER: Final = 1 << 62
+LEAD: Final = 4  # calls by which a quick worker may lead whose relay is written in this turn anyway
+QUICK: Final = 1000  # calls a second from which on a worker is quick
+PACE: Final = 0.9  # seconds between two looks at that
 
 #: States in which no call is given to it and none is left: the stop is under way.
 GOING: Final = (WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.ERRORED)
@@ -35,9 +38,13 @@ class WorkerOwner(Protocol):
     """The pool, as a worker sees it.
 
     :ivar max_message: bytes of one message that a worker may send.
+    :ivar concurrency: calls that it gets at once at most; 0: as many as it takes.
     """
 
     max_message: int
+
+    @property
+    def concurrency(self) -> int: ...
 
     def worker_ready(self, worker: Worker) -> None:
         """It answered the handshake."""
@@ -75,6 +82,7 @@ class Worker:
 
     :ivar end: its relay's end, None until the handshake is over.
     :ivar hot: its relay is written in this reactor turn anyway.
+    :ivar lead: calls by which it may lead while it is hot, so that they go in one write.
     :ivar lost: calls that failed because it was lost.
     :ivar jobs: calls given to it; at ``limit`` the pool looks after it.
     :ivar since: when it was last given a call or freed of one, monotonic.
@@ -82,7 +90,7 @@ class Worker:
     :ivar told_pid: the pid it told of itself: another than ``pid`` behind a wrapper.
     :ivar error: why it did not start; ``unreachable`` then tells that its program was not even reached.
     :ivar planned: it ends because it was told to.
-    :ivar received: bytes that came from it; ``seen`` and ``overdue`` are the supervisor's notes.
+    :ivar received: bytes that came from it; ``seen`` and ``overdue`` are the supervisor's notes, ``paced`` is `tick`'s.
     """
 
     __slots__ = (
@@ -105,10 +113,12 @@ class Worker:
         "error",
         "hot",
         "jobs",
+        "lead",
         "left",
         "limit",
         "lost",
         "overdue",
+        "paced",
         "planned",
         "process",
         "received",
@@ -128,6 +138,7 @@ class Worker:
         """*timeout*: seconds from its start to the end of the handshake."""
         self.end: Any = None
         self.hot = False
+        self.lead = 0
         self.jobs = 0
         self.limit = NEVER
         self.lost = 0
@@ -140,6 +151,7 @@ class Worker:
         self.state = WorkerState.INACTIVE
         self.spec = spec
         self.told_pid = 0
+        self.paced = (0.0, 0)
         self.error: WorkerStartError | None = None
         self.created = time.time_ns()  # for display only
         self.born = self.since = host.reactor.seconds()
@@ -266,6 +278,7 @@ class Worker:
             )
         if answer.mux is not None:
             answer.mux.max_message = self._owner.max_message
+            answer.mux.streams = min(answer.mux.streams, self._owner.concurrency or answer.mux.streams)
         self.end = MuxServerEnd(self, answer.mux) if answer.mux is not None else SingleServerEnd(self)
         self._feed = self.end.feed
         self._take = self.end.take
@@ -355,9 +368,10 @@ class Worker:
         self._relay.resume_reading()
 
     def tick(self, now: float) -> None:
-        """Once a second: heartbeats."""
+        """Once a second: heartbeats, and how quick it is."""
         if not self.ready:
             return
+        self._pace(now)
         self.end.tick(now)
         if not self.end.missed:
             self.still = None
@@ -371,6 +385,14 @@ class Worker:
         ticks = cpu_ticks(self.pid)
         if self.still is None or self.still[0] != ticks:
             self.still = (ticks, now)
+
+    def _pace(self, now: float) -> None:
+        """One that answers so many calls a second computes a fraction of a millisecond for each: waiting for a few
+        of them costs nobody more than that, and one write for all of them is a gain."""
+        since, jobs = self.paced
+        if now - since >= PACE:
+            self.lead = LEAD if self.jobs - jobs >= QUICK * (now - since) else 0
+            self.paced = (now, self.jobs)
 
     def still_for(self, now: float) -> float:
         """Seconds for which it has neither answered heartbeats nor used CPU time."""
@@ -545,6 +567,7 @@ class Worker:
             command=self.spec.command,
             open_calls=load,
             limit=self.end.limit if self.end is not None else 0,
+            abandoned=sum(call.cancelled for call in self.open_calls()),
             progress=not self._stalled,
         )
 

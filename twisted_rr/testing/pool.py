@@ -148,6 +148,7 @@ class FakePool(Service):
         self.start: Deferred[None] | None = None
         self.stop: Deferred[None] | None = None
         self.resets = 0
+        self.shed = 0
         self.max_message = 0
         self.size = 1
         self.health = FakeHealth(name)
@@ -187,6 +188,9 @@ class FakePool(Service):
 
     def waiting(self) -> int:
         return 0
+
+    def waited(self) -> float:
+        return 0.0
 
     def reset(self) -> Deferred[None]:
         self.resets += 1

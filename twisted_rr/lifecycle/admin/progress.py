@@ -87,8 +87,19 @@ class Progress:
             "pid": os.getpid(),
             "drain": self.drain(),
             "fronts": fronts,
-            "pools": [{"name": pool.name, "workers": workers_of(pool)} for pool in self._server.pools()],
+            "pools": [pool_of(pool) for pool in self._server.pools()],
         }
+
+
+def pool_of(pool: Any) -> dict[str, Any]:
+    """A pool, its queue and its workers."""
+    return {
+        "name": pool.name,
+        "waiting": pool.waiting(),
+        "oldest": round(pool.waited(), 3),
+        "shed": pool.shed,
+        "workers": workers_of(pool),
+    }
 
 
 def workers_of(pool: Any) -> list[dict[str, Any]]:
@@ -99,6 +110,7 @@ def workers_of(pool: Any) -> list[dict[str, Any]]:
             "state": each.status_text,
             "calls": each.open_calls,
             "limit": each.limit,
+            "abandoned": each.abandoned,
             "served": each.num_execs,
             "memory": each.memory,
             "cpu": each.cpu,
