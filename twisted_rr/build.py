@@ -38,6 +38,7 @@ from twisted_rr.log import logger
 from twisted_rr.net import ports
 from twisted_rr.net.inherited import Inherited
 from twisted_rr.net.turn import turn_of
+from twisted_rr.pool import child
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.on_init import OnInit
 from twisted_rr.pool.pool import WorkerPool
@@ -292,6 +293,7 @@ class Builder:
                 version=twisted_rr.__version__,
                 relays=self._relays(server),
                 stop=self._stop_schedule,
+                start=child.start,
             )
             if server.on_init is not None:
                 host = attrs.evolve(host, prepare=OnInit(server.on_init, host, logger("server")).run)

@@ -13,6 +13,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.process import reapProcessHandlers
 
 from twisted_rr.net.turn import turn_of
+from twisted_rr.pool import child
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
@@ -84,6 +85,7 @@ class World:
         settings.setdefault("allocate_timeout", 20.0)
         host = dict(host(self.reactor) if callable(host) else host or {})
         host.setdefault("stop", StopSchedule(term=0.5, kill=1.0))
+        host.setdefault("start", child.start)
         self.pool = WorkerPool(
             "http",
             "http",

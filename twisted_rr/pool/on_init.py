@@ -53,8 +53,9 @@ class OnInit:
 
     def _start(self) -> None:
         process = WorkerProcess(
-            self, self._host.reactor, self._log, self._host.pidfd_open, self._host.killpg, "on_init"
-        )
+            self, self._host.reactor, self._log, self._host.pidfd_open, self._host.killpg, "on_init",
+            self._host.start,
+        )  # fmt: skip
         self._process = process
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -153,8 +153,9 @@ class WorkerProcess(ProcessProtocol):
         pidfd_open: Callable[[int], int] | None,
         killpg: Callable[[int, int], None] = os.killpg,
         kind: str = "worker",
+        start: Callable[..., Any] | None = None,
     ) -> None:
-        """*kind* is what the process is called in the log."""
+        """*kind* is what the process is called in the log, *start* is used in place of ``reactor.spawnProcess``."""
         self.pid = 0
         self.alive = False
         self.tail: deque[str] = deque(maxlen=TAIL)
@@ -164,6 +165,7 @@ class WorkerProcess(ProcessProtocol):
         self._pidfd_open = pidfd_open
         self._killpg = killpg
         self._kind = kind
+        self._start = start
         self._stderr = LineCutter(self._line)
         self._stdout = LineCutter(self._line)
         self._status = b""
@@ -175,14 +177,12 @@ class WorkerProcess(ProcessProtocol):
 
         Without *stdout* what it writes there is logged, as is its standard error.
         """
-        # Without uid, gid and path Twisted uses posix_spawn: a fork of a server with threads is no option.
-        self._reactor.spawnProcess(
-            self,
-            spec.executable,
-            spec.argv,
-            spec.env,
-            childFDs={0: stdin, 1: "r" if stdout is None else stdout, 2: "r", 3: "r"},
-        )
+        fds = {0: stdin, 1: "r" if stdout is None else stdout, 2: "r", 3: "r"}
+        # Both use posix_spawn: a fork of a server with threads is no option.
+        if self._start is not None:
+            self._start(self._reactor, self, spec.executable, spec.argv, spec.env, childFDs=fds)
+        else:
+            self._reactor.spawnProcess(self, spec.executable, spec.argv, spec.env, childFDs=fds)
 
     def signal(self, number: int) -> None:
         """Send *number* to the whole process group; nothing when the process has been reaped."""

@@ -155,7 +155,7 @@ class Worker:
         self.error: WorkerStartError | None = None
         self.created = time.time_ns()  # for display only
         self.born = self.since = host.reactor.seconds()
-        self.process = WorkerProcess(self, host.reactor, log, host.pidfd_open, host.killpg)
+        self.process = WorkerProcess(self, host.reactor, log, host.pidfd_open, host.killpg, start=host.start)
         self._owner = owner
         self._host = host
         self._timeout = timeout
