@@ -17,14 +17,11 @@ PHASES = ("start-up", "running", "announce", "finish", "stop")
 LATER, OPEN = "later front", "**open**"
 
 #: Invariants of protocols that are not served yet.
-LATER_INVARIANTS = ("I18", "I19", "I20", "I21")
+LATER_INVARIANTS = ("I20", "I21")
 
 #: Faults of protocols, and of services, that are not served yet.
 LATER_FAULTS: Mapping[str, str] = {
     "F21": "WebSocket, echoing and not echoing the Close",
-    "F22": "HTTP/2 with 100 streams, a new stream crossing GOAWAY",
-    "F23": "HTTP/2 client that ignores GOAWAY",
-    "F24": "gRPC: stream without end, Watch open, reflection open",
     "F25": "raw TCP connections in mid-message",
     "F37": "broker or collector unreachable at the flush",
     "F38": "broker connection lost in the drain",

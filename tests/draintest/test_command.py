@@ -24,7 +24,8 @@ def run(*arguments: str):
     [
         ((), "either -c FILE or"),
         (("-c", "nowhere.yaml"), "no file"),
-        (("--", "serve"), "needs --url and --status"),
+        (("--", "serve"), "needs --url"),
+        (("-c", "CONFIG", "--grpc-call", "Say"), "no package.Service/Method"),
         (("--url", "http://192.0.2.1/", "--status", "http://127.0.0.1:1", "--", "x"), "--allow-remote"),
         (("--url", "http://example.org/", "--status", "http://127.0.0.1:1", "--", "x"), "no IP address"),
         (("--url", "https://127.0.0.1/", "--status", "http://127.0.0.1:1", "--", "x"), "only http"),

@@ -1,6 +1,7 @@
 """Runs of the rig that tests judge: all that the selected tests need, a few side by side, each once.
 
-A cell is a fault and its phase, such as ``F26:announce``, several joined by ``+``, or ``plain``.
+A cell is a fault and its phase, such as ``F26:announce``, several joined by ``+``, or ``plain``; ``grpc`` is plain for a
+gRPC server, which cells with faults of gRPC's clients have too.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from pathlib import Path
 import attrs
 import pytest
 import yaml
+from grpc_rig import GRPC_APPS, PROTO, generated
 from rig import APPS
 
 from twisted_rr.draintest.campaign import Outcome, judge
 from twisted_rr.draintest.clients import Paths
 from twisted_rr.draintest.faults import FAULTS, FLOOD, Fault
+from twisted_rr.draintest.grpc_clients import Methods
 from twisted_rr.draintest.run import Load, Run
 from twisted_rr.draintest.target import Launch, from_config
 
-PLAIN = "plain"
+PLAIN, GRPC = "plain", "grpc"
 PATHS = Paths(plain="/hello", long="/wait?seconds={seconds}", big="/big?size={size}", stream="/stream")
+
+METHODS = Methods(unary="/rr.interop.Interop/EmptyCall", stream="/rr.interop.Interop/FullDuplexCall")
 
 # How many runs side by side: each needs a third of a core for a second, then nearly nothing.
 SIDE_BY_SIDE = int(os.environ.get("RR_CELLS_SIDE_BY_SIDE", "3"))
@@ -50,9 +55,23 @@ def launch_of(folder: Path, scale: float = 0.1, app: str = "fault_app:app", **se
     return attrs.evolve(launch, environ={"PYTHONPATH": path, "SLOW_SHUTDOWN": "0.25"})
 
 
+def grpc_launch(folder: Path, scale: float = 0.1) -> Launch:
+    """A gRPC server."""
+    config = {
+        "version": "3",
+        "server": {"command": [sys.executable, str(GRPC_APPS / "servicer.py")]},
+        "grpc": {"listen": "tcp://127.0.0.1:9001", "proto": [PROTO], "pool": {"num_workers": 2}},
+        "status": {"address": "127.0.0.1:2114"},
+    }
+    file = folder / ".rr.yaml"
+    file.write_text(yaml.safe_dump(config))
+    launch = from_config(str(file), scale, str(folder))
+    return attrs.evolve(launch, environ={"PYTHONPATH": os.pathsep.join((generated(), str(GRPC_APPS)))})
+
+
 def faults_of(cell: str) -> list[tuple[Fault, str]]:
     """The faults of a cell, with their phases."""
-    if cell == PLAIN:
+    if cell in (PLAIN, GRPC):
         return []
     parts = (part.rpartition(":") for part in cell.split("+"))
     return [(FAULTS[fault], phase) for fault, _, phase in parts]
@@ -108,9 +127,10 @@ async def _run(cell: str, scale: float) -> None:
     with tempfile.TemporaryDirectory(prefix="cell-") as folder:
         path = Path(folder)
         try:
-            run = Run(
-                cell, launch_of(path, scale), path, faults=faults_of(cell), paths=PATHS, load=Load(rate=50)
-            )
+            faults = faults_of(cell)
+            grpc = cell == GRPC or any(fault.protocol == "grpc" for fault, _ in faults)
+            launch = (grpc_launch if grpc else launch_of)(path, scale)
+            run = Run(cell, launch, path, faults=faults, paths=PATHS, methods=METHODS, load=Load(rate=50))
             _outcomes[cell, scale] = judge(await run.go())
         except Exception as error:
             _outcomes[cell, scale] = error

@@ -5,7 +5,7 @@ import os
 import random
 
 import pytest
-from cells import PLAIN, check, launch_of, outcome
+from cells import GRPC, PLAIN, check, launch_of, outcome
 
 from twisted_rr.draintest.campaign import _impossible, judge
 from twisted_rr.draintest.run import start_up
@@ -26,6 +26,10 @@ def shown(*names: str, cell: str = PLAIN):
             "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I9", "I10", "I11", "I12", "I16", "I17", "I22", "I24"
         ),
         *shown("I28", "I29", "I30"),
+        *shown("I3", "I4", "I5", "I6", "I16", "I18", "I19", "I28", cell=GRPC),
+        *shown("I18", cell="F22:announce"),
+        *shown("I18", cell="F23:announce"),
+        *shown("I19", cell="F24:announce"),
         *shown("I1", "I5", "I6", cell="F26:announce"),
         *shown("I8", cell="F5:running"),
         *shown("I13", cell="F29:int:announce"),

@@ -41,6 +41,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="set one key of it")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("--url", help="where the server of COMMAND answers, such as http://127.0.0.1:8080/")
+@click.option("--grpc", metavar="HOST:PORT", help="where it answers gRPC, in the clear")
 @click.option("--status", metavar="URL", help="where its health endpoints are, such as http://127.0.0.1:2114")
 @click.option("--budget", callback=_seconds, metavar="30s", help="COMMAND's whole time to stop [30s]")
 @click.option(
@@ -64,6 +65,8 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
     "--big-path", metavar="PATH", help="answers with {size} bytes [/big?size={size}, if it is there]"
 )
 @click.option("--stream-path", metavar="PATH", help="streams without end [/stream, if it is there]")
+@click.option("--grpc-call", metavar="SERVICE/METHOD", help="a unary method for gRPC's load [health checks]")
+@click.option("--grpc-stream", metavar="SERVICE/METHOD", help="a method whose messages need not end")
 @click.option("--soak", callback=_seconds, metavar="60m", help="go on at random until the time is over")
 @click.option("--seed", type=int, default=1, show_default=True, help="of everything random")
 @click.option("--json", "json_file", metavar="FILE", help="write everything as JSON; - for standard output")
@@ -114,6 +117,7 @@ def _asked(launch: Callable[[str], Launch], options: dict[str, Any]) -> Asked:
     from twisted_rr.draintest.campaign import USUAL, Asked
     from twisted_rr.draintest.clients import Paths
     from twisted_rr.draintest.faults import FAULTS
+    from twisted_rr.draintest.grpc_clients import Methods
     from twisted_rr.draintest.records import PHASES
 
     text = options["faults"]
@@ -144,7 +148,19 @@ def _asked(launch: Callable[[str], Launch], options: dict[str, Any]) -> Asked:
         seed=options["seed"],
         rate=options["rate"],
         paths=paths,
+        methods=Methods(unary=_method(options, "grpc_call"), stream=_method(options, "grpc_stream")),
     )
+
+
+def _method(options: dict[str, Any], name: str) -> str | None:
+    """As a path; reads ``package.Service/Method``, with or without a slash before it."""
+    text = options[name]
+    if text is None:
+        return None
+    path = "/" + text.lstrip("/")
+    if path.count("/") != 2 or not path.rpartition("/")[2]:
+        raise click.UsageError(f"--{name.replace('_', '-')}: {text!r} is no package.Service/Method")
+    return str(path)
 
 
 def _known(words: tuple[str, ...], known: Any, option: str, what: str) -> None:
@@ -174,16 +190,20 @@ def _foreign(command: tuple[str, ...], options: dict[str, Any]) -> Launch:
     from twisted_rr.draintest.records import Terms
     from twisted_rr.draintest.target import Launch
 
-    if not options["url"] or not options["status"]:
-        raise click.UsageError("-- COMMAND needs --url and --status")
+    if not (options["url"] or options["grpc"]) or not options["status"]:
+        raise click.UsageError("-- COMMAND needs --url (or --grpc) and --status")
+    remote = options["allow_remote"]
+    grpc = _address("--grpc", options["grpc"], remote) if options["grpc"] else None
     budget = 30.0 if options["budget"] is None else options["budget"]
     reserve = min(4.0, budget * 0.4)
     announce = options["announce"] or 0.0
     return Launch(
         command=command,
         folder=os.getcwd(),
-        app=_address("--url", options["url"], options["allow_remote"]),
-        status=_address("--status", options["status"], options["allow_remote"]),
+        app=_address("--url", options["url"] or options["grpc"], remote),
+        grpc=grpc,
+        http=bool(options["url"]),
+        status=_address("--status", options["status"], remote),
         terms=Terms(
             total=budget,
             cut=budget - reserve,

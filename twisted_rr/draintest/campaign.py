@@ -13,6 +13,7 @@ import attrs
 
 from twisted_rr.draintest.clients import HttpClients, Paths
 from twisted_rr.draintest.faults import FAULTS, Fault
+from twisted_rr.draintest.grpc_clients import Methods
 from twisted_rr.draintest.invariants import INVARIANTS
 from twisted_rr.draintest.records import ANNOUNCE, COMPLETE, FINISH, PHASES, RUNNING, STOP, Evidence
 from twisted_rr.draintest.run import Failed, Load, Run, start_up
@@ -20,7 +21,24 @@ from twisted_rr.draintest.target import Launch, Target
 from twisted_rr.draintest.verdicts import BROKEN, Verdict, together
 
 #: What is injected when nobody says what: one fault of each kind, in less than two minutes.
-USUAL = ("F1", "F5", "F13", "F14", "F16", "F18", "F26", "F29", "F29:int", "F33", "F41", "F44", "F46")
+USUAL = (
+    "F1",
+    "F5",
+    "F13",
+    "F14",
+    "F16",
+    "F18",
+    "F22",
+    "F23",
+    "F24",
+    "F26",
+    "F29",
+    "F29:int",
+    "F33",
+    "F41",
+    "F44",
+    "F46",
+)
 
 # Runs whose every record is kept: a page with more would not load.
 _SHOWN = 60
@@ -49,6 +67,7 @@ class Asked:
     rate: float = 60.0
     starts: int = 4
     paths: Paths = Paths()
+    methods: Methods = Methods()
 
 
 @attrs.frozen
@@ -122,6 +141,16 @@ def _fits(fault: Fault, phase: str) -> bool:
     return phase != FINISH or not fault.gentle
 
 
+def choose(asked: Asked, protocols: frozenset[str]) -> tuple[Asked, str]:
+    """*asked* without the faults of clients that have nobody to speak to, and a line about those."""
+    out = [name for name in asked.faults if FAULTS[name].protocol not in {"", *protocols}]
+    kept = tuple(name for name in asked.faults if name not in out)
+    told = (
+        f"{', '.join(out)}: not run, this server speaks {' and '.join(sorted(protocols))} only" if out else ""
+    )
+    return attrs.evolve(asked, faults=kept), told
+
+
 def steps(asked: Asked) -> list[Step]:
     """The runs: one without faults, the gentle faults together, then each of the others alone."""
     chosen = [FAULTS[name] for name in asked.faults]
@@ -171,17 +200,29 @@ async def carry_out(asked: Asked, tell: Callable[[str], None]) -> Results:
     begun = time.monotonic()
     paths, known = asked.paths, False
     end = None if asked.soak is None else begun + asked.soak
+    with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
+        asked, told = choose(asked, asked.launch(scratch).protocols)
+    if told:
+        tell(told)
     plan: Iterator[Step] = iter(steps(asked)) if end is None else random_steps(asked)
     for name, faults in plan:
         if end is not None and time.monotonic() >= end:
             break
         with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
             launch = asked.launch(scratch)
-            if not known:
+            if not known and launch.http:
                 paths, known = await discover(launch, paths), True
             await _one(
                 results,
-                Run(name, launch, Path(scratch), faults=faults, paths=paths, load=Load(rate=asked.rate)),
+                Run(
+                    name,
+                    launch,
+                    Path(scratch),
+                    faults=faults,
+                    paths=paths,
+                    methods=asked.methods,
+                    load=Load(rate=asked.rate),
+                ),
                 tell,
             )
     if asked.starts and asked.soak is None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 clients with a ledger: every request sent is accounted for by exactly one outcome.
+"""HTTP/1.1 clients with a ledger: every request sent is accounted for by exactly one outcome. gRPC's are in `grpc_clients`.
 
 The ordinary load lives in `Load`; clients that misbehave, each a coroutine, are what the faults F12 to F20 use.
 """
@@ -48,7 +48,9 @@ class Ledger:
         self._protocol = protocol
         self._numbers: Iterator[int] = itertools.count(len(lines))
 
-    def open(self, client: str, reused: bool = False, by_plan: bool = False) -> Exchange:
+    def open(
+        self, client: str, reused: bool = False, by_plan: bool = False, counted: bool = True
+    ) -> Exchange:
         """A new line."""
         line = Exchange(
             number=next(self._numbers),
@@ -57,6 +59,7 @@ class Ledger:
             opened=time.monotonic(),
             reused=reused,
             by_plan=by_plan,
+            counted=counted,
         )
         self._lines.append(line)
         return line
@@ -110,21 +113,17 @@ def _outcome(line: Exchange, reset: bool) -> str:
     return records.EMPTY if line.began is None else records.CUT
 
 
-class HttpClients:
-    """Clients of one HTTP/1.1 address."""
+class Clients:
+    """What clients of every protocol have: a ledger, an address, and tasks that are ended together."""
 
-    name = "http"
+    name = ""
 
-    def __init__(self, lines: list[Exchange], address: Address, paths: Paths, timeout: float) -> None:
+    def __init__(self, lines: list[Exchange], address: Address, timeout: float) -> None:
         self.ledger = Ledger(lines, self.name)
         self.address = address
-        self.paths = paths
-        self._timeout = timeout
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._host = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        self.timeout = timeout
         self.active = True
-
-    # ------------------------------------------------------------------ tasks
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, client: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a client beside the others."""
@@ -142,6 +141,17 @@ class HttpClients:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+class HttpClients(Clients):
+    """Clients of one HTTP/1.1 address."""
+
+    name = "http"
+
+    def __init__(self, lines: list[Exchange], address: Address, paths: Paths, timeout: float) -> None:
+        super().__init__(lines, address, timeout)
+        self.paths = paths
+        self._host = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
     def load(self, rate: float) -> None:
         """The ordinary load: half of *rate* on connections of their own, half on kept ones."""
@@ -188,7 +198,7 @@ class HttpClients:
 
     async def _open(self, line: Exchange, buffer: int = 0) -> Wire | None:
         with self.ledger.judged(line):
-            return await Wire.open(self.address, self._timeout, buffer)
+            return await Wire.open(self.address, self.timeout, buffer)
         return None
 
     async def ask(
@@ -202,7 +212,7 @@ class HttpClients:
     async def read(self, wire: Wire, line: Exchange) -> Answer | None:
         """Read the answer into the line."""
         with self.ledger.judged(line):
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 line.began = time.monotonic() if await wire.first() else None
                 answer = await wire.answer()
             line.status, line.close = answer.status, answer.close

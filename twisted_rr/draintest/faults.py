@@ -19,6 +19,7 @@ import attrs
 
 from twisted_rr.draintest import processes
 from twisted_rr.draintest.clients import can_vanish
+from twisted_rr.draintest.grpc_clients import REFLECTION, WATCH
 from twisted_rr.draintest.records import ANNOUNCE, FINISH, PHASES, RUNNING, STOP
 from twisted_rr.draintest.wire import Ended, Malformed, Wire, request
 
@@ -43,6 +44,8 @@ STARVED = "the server has no descriptors: nobody can be accepted"
 # More than a server accepts in one turn of its loop, so that some still wait when its timer says close.
 _QUEUE = 300
 
+_WATCHES = 100
+
 Inject = Callable[["Run"], Awaitable[None]]
 
 
@@ -57,6 +60,7 @@ class Fault:
     :ivar environ: for the server's process.
     :ivar overrides: of the server's configuration.
     :ivar usual: the phase when none is asked for; empty: in the middle of the drain.
+    :ivar protocol: what its clients speak, ``http`` or ``grpc``; empty: it has none.
     :ivar gentle: only clients misbehave: several such faults go together in one run.
     """
 
@@ -70,6 +74,7 @@ class Fault:
     overrides: tuple[str, ...] = ()
     piped: bool = False
     gentle: bool = False
+    protocol: str = ""
     usual: str = ""
 
 
@@ -167,6 +172,36 @@ async def _endless(run: Run) -> None:
     run.clients.spawn(run.clients.streaming())
 
 
+async def _crossing(run: Run) -> None:
+    assert run.grpc is not None
+    run.grpc.spawn(run.grpc.crossing(run.spare() * 0.6))
+
+
+async def _unruly(run: Run) -> None:
+    """Clients that ignore GOAWAY and PING, do not read, or reset what they began."""
+    clients = run.grpc
+    assert clients is not None
+    for client in (
+        clients.ignoring(acknowledge=True),
+        clients.ignoring(acknowledge=False),
+        clients.not_reading(),
+        clients.deaf(),
+        clients.storm(),
+    ):
+        clients.spawn(client)
+
+
+async def _without_end(run: Run) -> None:
+    """A stream both ways, a hundred that watch, and one that asks about types."""
+    clients = run.grpc
+    assert clients is not None
+    methods = [WATCH] * _WATCHES + [REFLECTION]
+    if clients.methods.stream is not None:
+        methods.append(clients.methods.stream)
+    for method in methods:
+        clients.spawn(clients.endless(method))
+
+
 async def _queued_at_close(run: Run) -> None:
     """The server is held over the end of its announce, while clients connect and ask."""
     end = run.since_signal_at(run.launch.terms.announce_max)
@@ -199,7 +234,7 @@ async def _term_again(run: Run) -> None:
 
 async def _force(run: Run) -> None:
     # Something has to be in flight, or the stop would end by itself meanwhile.
-    run.clients.long(run.launch.terms.total * 2, "forced", by_plan=True)
+    run.long(run.launch.terms.total * 2, "forced")
     await run.wait(0.05)
     run.signal(signal.SIGTERM)
     await run.wait(0.05)
@@ -348,6 +383,11 @@ def _needs_big(run: Run) -> str:
     return "" if run.clients.paths.big else "needs --big-path, where the application answers with many bytes"
 
 
+def _needs_method(run: Run) -> str:
+    known = run.grpc is not None and run.grpc.methods.unary is not None
+    return "" if known else "needs --grpc-call, a method that answers an empty message"
+
+
 def _needs_long(run: Run) -> str:
     return (
         ""
@@ -389,17 +429,23 @@ _ALL = (
     Fault("F5", "all workers are stopped", _stop_all, (RUNNING, *_DRAIN), frozenset({CUTS, KILLS, STUCK}), usual=RUNNING),
     Fault("F6", "a worker does not react to its stop", _stop_one, (FINISH, STOP), frozenset({CUTS, KILLS})),
     Fault("F10", "a worker is killed (SIGKILL, as by the OOM killer)", _kill_one, PHASES, frozenset({LOSES_CALLS, NEW_WORKERS})),
-    Fault("F12", "a client reads slowly", _slow_reader, _EARLY, frozenset({CUTS}), _needs_big, gentle=True),
-    Fault("F13", "clients send slowly", _slow_writers, _EARLY, gentle=True),
-    Fault("F14", "idle kept connections", _idle, _EARLY, gentle=True),
-    Fault("F15", "kept connections ask at the close", _at_the_close, (ANNOUNCE,), gentle=True),
-    Fault("F16", "clients shut their sending side early", _half_closing, (RUNNING, ANNOUNCE), gentle=True),
-    Fault("F17", "peers vanish without a FIN", _vanish, _EARLY, frozenset({CUTS}), _needs_repair, gentle=True),
+    Fault("F12", "a client reads slowly", _slow_reader, _EARLY, frozenset({CUTS}), _needs_big, gentle=True, protocol="http"),
+    Fault("F13", "clients send slowly", _slow_writers, _EARLY, gentle=True, protocol="http"),
+    Fault("F14", "idle kept connections", _idle, _EARLY, gentle=True, protocol="http"),
+    Fault("F15", "kept connections ask at the close", _at_the_close, (ANNOUNCE,), gentle=True, protocol="http"),
+    Fault("F16", "clients shut their sending side early", _half_closing, (RUNNING, ANNOUNCE), gentle=True, protocol="http"),
+    Fault("F17", "peers vanish without a FIN", _vanish, _EARLY, frozenset({CUTS}), _needs_repair, gentle=True, protocol="http"),
     Fault("F18", "clients that never send a byte", _silent, _EARLY, gentle=True),
-    Fault("F19", "a long poll beyond the deadline", _long_poll, _EARLY, frozenset({CUTS}), _needs_long),
-    Fault("F20", "a stream without end", _endless, _EARLY, frozenset({CUTS}), _needs_stream, gentle=True),
-    Fault("F26", "connections queue while the listener closes", _queued_at_close, (ANNOUNCE,), frozenset({HELD})),
-    Fault("F27", "a flood of connections", _flood, _EARLY, frozenset({FLOOD})),
+    Fault("F19", "a long poll beyond the deadline", _long_poll, _EARLY, frozenset({CUTS}), _needs_long, protocol="http"),
+    Fault("F20", "a stream without end", _endless, _EARLY, frozenset({CUTS}), _needs_stream, gentle=True, protocol="http"),
+    Fault("F22", "HTTP/2 with many streams, new ones cross GOAWAY", _crossing, _EARLY, frozenset(), _needs_method,
+          overrides=("grpc.max_concurrent_streams=200",), protocol="grpc"),
+    Fault("F23", "HTTP/2 clients that ignore GOAWAY, do not read, or reset what they began", _unruly, _EARLY,
+          frozenset({CUTS}), protocol="grpc"),
+    Fault("F24", "gRPC streams without end, Watch and reflection open", _without_end, _EARLY, frozenset({CUTS}),
+          protocol="grpc"),
+    Fault("F26", "connections queue while the listener closes", _queued_at_close, (ANNOUNCE,), frozenset({HELD}), protocol="http"),
+    Fault("F27", "a flood of connections", _flood, _EARLY, frozenset({FLOOD}), protocol="http"),
     Fault("F29", "SIGTERM again and again", _term_again, _LATE),
     Fault("F29:int", "SIGTERM, then SIGINT", _force, (ANNOUNCE,), frozenset({FORCED, CUTS})),
     Fault("F30", "reload signals", _reload, PHASES, frozenset({NEW_WORKERS})),
@@ -430,9 +476,6 @@ ELSEWHERE: Mapping[str, str] = {
     "F9": "needs an application that looks at its relay",
     "F11": "needs a user of its own with a process limit",
     "F21": "WebSocket",
-    "F22": "HTTP/2",
-    "F23": "HTTP/2",
-    "F24": "gRPC",
     "F25": "TCP",
     "F28": "is a run of its own: always done",
     "F37": "needs a collector",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twisted_rr.draintest import judge_health, judge_process, judge_requests
+from twisted_rr.draintest import judge_grpc, judge_health, judge_process, judge_requests
 from twisted_rr.draintest.verdicts import Invariant
 
 _LATER = "its protocol is not served yet"
@@ -27,8 +27,8 @@ _ALL = (
     Invariant("I15", "many signals and drains are one drain, and the first deadline holds", judge_process.one_drain),
     Invariant("I16", "in flight reaches exactly 0, probes are never in it", judge_requests.reaches_zero),
     Invariant("I17", "every answer in the drain says close, and the server closes with FIN", judge_requests.says_close),
-    Invariant("I18", "HTTP/2: GOAWAY twice, no stream at or below its id is dropped", needs=_LATER),
-    Invariant("I19", "gRPC: NOT_SERVING before the first GOAWAY, Watch is ended by the server", needs=_LATER),
+    Invariant("I18", "HTTP/2: GOAWAY twice, no stream at or below its id is dropped", judge_grpc.goes_away_twice),
+    Invariant("I19", "gRPC: NOT_SERVING before the first GOAWAY, Watch is ended by the server", judge_grpc.health_goes_first),
     Invariant("I20", "WebSocket: exactly one Close and time for its echo", needs=_LATER),
     Invariant("I21", "jobs: none fetched after the signal, each acked once or requeued", needs=_LATER),
     Invariant("I22", "no worker is recycled after the signal, none started without need", judge_process.no_recycling),

@@ -205,7 +205,7 @@ def says_close(evidence: Evidence) -> Verdict:
     answers = [
         line
         for line in evidence.exchanges
-        if line.outcome == records.COMPLETE and line.status and line.client != "stream"
+        if line.outcome == records.COMPLETE and line.status and line.client != "stream" and line.protocol == "http"
         and (line.began or 0.0) > since and (line.ended or 0.0) < deadline
     ]  # fmt: skip
     if not answers:
@@ -230,7 +230,9 @@ def report_is_right(evidence: Evidence) -> Verdict:
     if {faults.HELD, faults.FLOOD, faults.STARVED} & evidence.effects:
         return not_run("clients that come and go at the signal cannot be counted exactly")
     seen = _seen_by_clients(evidence, signalled)
-    edge = sum(1 for line in evidence.exchanges if line.ended and abs(line.ended - signalled) < _EDGE)
+    # A client that does not get to run takes what was answered before the signal for an answer after it.
+    near = _EDGE + evidence.lag(signalled - _EDGE, signalled + _EDGE)
+    edge = sum(1 for line in evidence.exchanges if line.ended and abs(line.ended - signalled) < near)
     # Those who left by plan, or were not judged, may be counted as finished, cut or lost.
     unsure = edge + sum(1 for line in evidence.exchanges if line.by_plan and (line.ended or 0.0) > signalled)
     for name, more in (("finished", seen["turned away"]), ("cut", 0)):
@@ -251,7 +253,7 @@ def _strays(evidence: Evidence) -> int:
 def _seen_by_clients(evidence: Evidence, signalled: float) -> Counter[str]:
     seen: Counter[str] = Counter()
     for line in evidence.exchanges:
-        if line.by_plan or (line.ended or 0.0) < signalled:
+        if line.by_plan or not line.counted or (line.ended or 0.0) < signalled:
             continue
         cut = line.outcome in (records.CUT, records.RESET) or (
             line.outcome == records.COMPLETE and line.status == 503 and _after_deadline(evidence, line)

@@ -5,6 +5,7 @@ All times are `time.monotonic` seconds of the rig's process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -36,10 +37,11 @@ class Exchange:
     :ivar asked: when the request's head was complete, None when it never was.
     :ivar began: when the first byte of the answer came.
     :ivar ended: when its outcome was known.
-    :ivar status: of the answer, 0 without one.
+    :ivar status: of the answer, 0 without one. gRPC's is told as the HTTP code that means as much: 503 is UNAVAILABLE.
     :ivar close: the answer said ``Connection: close``.
     :ivar parting: how the connection ended after that answer: ``fin``, ``reset``, ``open`` or not looked at.
     :ivar by_plan: this client does what a server may cut.
+    :ivar counted: a server's report counts it; health calls are not in flight.
     """
 
     number: int
@@ -55,6 +57,35 @@ class Exchange:
     close: bool = False
     parting: str = ""
     by_plan: bool = False
+    counted: bool = True
+
+
+@attrs.define(eq=False, kw_only=True)
+class Channel:
+    """One HTTP/2 connection of a client.
+
+    :ivar watches: the health service that it watches, empty for other clients.
+    :ivar goaways: moment, last stream and code of each.
+    :ivar streams: of the client, each with its line of the ledger where it has one.
+    :ivar answered_beyond: streams that got an answer after a GOAWAY said that they would not.
+    :ivar said: what came, in order: moment, ``message``, ``end`` or ``goaway``, stream, and the message, status or last stream.
+    :ivar ending: ``fin``, ``reset``, or ``left`` when the client went first.
+    :ivar by_plan: this client breaks the rules itself.
+    :ivar on_goaway: called with how many have come.
+    """
+
+    address: tuple[str, int]
+    client: str
+    opened: float
+    watches: str = ""
+    goaways: list[tuple[float, int, int]] = attrs.field(factory=list)
+    streams: dict[int, Exchange | None] = attrs.field(factory=dict)
+    answered_beyond: list[int] = attrs.field(factory=list)
+    said: list[tuple[float, str, int, Any]] = attrs.field(factory=list)
+    ended: float | None = None
+    ending: str = ""
+    by_plan: bool = False
+    on_goaway: Callable[[int], None] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -117,6 +148,7 @@ class Terms:
     :ivar announce: listeners stay open at least this long after the signal.
     :ivar announce_max: and at most this long.
     :ivar ready_flip: when readiness fails, from the signal.
+    :ivar goaway_start: when clients are told to go, from the signal.
     :ivar stuck_after: how long evidence has to last before /health fails.
     :ivar worker_stop: how long stopping the workers may take.
     """
@@ -126,6 +158,7 @@ class Terms:
     announce: float = 0.0
     announce_max: float = 0.0
     ready_flip: float = 0.0
+    goaway_start: float = 0.0
     stuck_after: float = 10.0
     worker_stop: float = 3.0
 
@@ -155,6 +188,7 @@ class Evidence:
     exited: float | None = None
     code: int | None = None
     exchanges: list[Exchange] = attrs.field(factory=list)
+    channels: list[Channel] = attrs.field(factory=list)
     probes: list[Probe] = attrs.field(factory=list)
     connects: list[Connect] = attrs.field(factory=list)
     lives: dict[int, Life] = attrs.field(factory=dict)
@@ -176,7 +210,7 @@ class Evidence:
 
     def forget(self) -> None:
         """Drop the records, keep the facts."""
-        for records in (self.exchanges, self.probes, self.connects, self.lags, self.cpu_waits):
+        for records in (self.exchanges, self.channels, self.probes, self.connects, self.lags, self.cpu_waits):
             records.clear()
         self.log = ""
 

@@ -20,6 +20,8 @@ import attrs
 from twisted_rr.draintest import processes, records
 from twisted_rr.draintest.clients import HttpClients, Paths
 from twisted_rr.draintest.faults import Fault
+from twisted_rr.draintest.grpc_clients import GrpcClients, Methods
+from twisted_rr.draintest.grpc_health import HealthWatchers
 from twisted_rr.draintest.probes import Watchers
 from twisted_rr.draintest.records import ANNOUNCE, FINISH, RUNNING, STOP, Event, Evidence
 from twisted_rr.draintest.target import Launch, Target, reports_in
@@ -63,6 +65,7 @@ class Run:
         *,
         faults: Sequence[tuple[Fault, str]] = (),
         paths: Paths | None = None,
+        methods: Methods | None = None,
         load: Load | None = None,
     ) -> None:
         self.launch = launch
@@ -74,11 +77,14 @@ class Run:
         self._load = load or Load()
         self._faults = list(faults)
         self._paths = paths or Paths()
+        self._methods = methods or Methods()
         self._at_end: list[Callable[[], object]] = []
         self._reached = {phase: asyncio.Event() for phase in records.PHASES}
         self.target: Target
         self.clients: HttpClients
+        self.grpc: GrpcClients | None = None
         self.watchers: Watchers
+        self.health: HealthWatchers | None = None
 
     async def go(self) -> Evidence:
         """The whole run; raises `Failed`."""
@@ -94,6 +100,10 @@ class Run:
         self.target = Target(launch, environ, piped=any(fault.piped for fault, _ in self._faults))
         timeout = launch.terms.total + _OVERTIME
         self.clients = HttpClients(self.evidence.exchanges, launch.app, self._paths, timeout)
+        if launch.grpc is not None:
+            lines, channels = self.evidence.exchanges, self.evidence.channels
+            self.grpc = GrpcClients(lines, channels, launch.grpc, self._methods, timeout)
+            self.health = HealthWatchers(self.evidence, launch.grpc)
         self.watchers = Watchers(self.evidence, launch.app, launch.status, self.target.pid, self._said)
         try:
             await self._go()
@@ -103,16 +113,18 @@ class Run:
 
     async def _go(self) -> None:
         self.watchers.start()
+        if self.health is not None:
+            self.health.start()
         await self._until(self._ready, _START, "it was not ready")
         self.evidence.ready = time.monotonic()
         self.evidence.holders = self._holders()
-        self.clients.load(self._load.rate)
+        self._begin_load()
         await self.wait(self._load.warm)
         await self._inject(RUNNING)
         terms = self.launch.terms
         for part in self._load.long:
             # Beyond the announce, so that there is something to wait for once the listeners are closed.
-            self.clients.long(terms.announce_max + (terms.cut - terms.announce_max) * part)
+            self._long(terms.announce_max + (terms.cut - terms.announce_max) * part)
         await self.wait(0.2)
         self.target.note_family()
         self.phase = ANNOUNCE
@@ -140,7 +152,7 @@ class Run:
         for result in await asyncio.gather(*later, return_exceptions=True):
             if isinstance(result, Exception):
                 self.note(f"a fault went wrong: {result!r}")
-        await self.clients.finish(1.5)
+        await self._finish(1.5)
         waiting = self.facts.get("drain --wait")
         if isinstance(waiting, asyncio.Task):
             done, _ = await asyncio.wait([waiting], timeout=2.0)
@@ -158,11 +170,31 @@ class Run:
 
     async def _clean_up(self) -> None:
         await self.watchers.stop()
-        await self.clients.finish(0.0)
+        if self.health is not None:
+            await self.health.stop()
+        await self._finish(0.0)
         for end in self._at_end:
             with contextlib.suppress(OSError):
                 end()
         self.target.end()
+
+    def _begin_load(self) -> None:
+        """Half of it for each of two protocols."""
+        rate = self._load.rate / (2 if self.launch.http and self.grpc is not None else 1)
+        if self.launch.http:
+            self.clients.load(rate)
+        if self.grpc is not None:
+            self.grpc.load(rate)
+
+    def _long(self, seconds: float) -> None:
+        if self.launch.http:
+            self.clients.long(seconds)
+        if self.grpc is not None and self.grpc.methods.unary is not None:
+            self.grpc.long(seconds)
+
+    async def _finish(self, seconds: float) -> None:
+        clients = [self.clients, *((self.grpc,) if self.grpc is not None else ())]
+        await asyncio.gather(*(each.finish(seconds) for each in clients))
 
     def _ready(self) -> bool:
         if self.target.code is not None:
@@ -203,7 +235,11 @@ class Run:
             await self._phase_comes(phase)
         self.phase = phase
         for fault in mine:
-            reason = fault.missing(self) or ("the phase was over too soon" if self.over else "")
+            reason = (
+                self._no_front(fault)
+                or fault.missing(self)
+                or ("the phase was over too soon" if self.over else "")
+            )
             if reason:
                 self.evidence.missed[fault.id] = reason
                 continue
@@ -211,6 +247,14 @@ class Run:
             self.evidence.effects |= fault.effects
             self.evidence.events.append(Event(time.monotonic(), "fault", f"{fault.id} {fault.text}"))
             await fault.inject(self)
+
+    def _no_front(self, fault: Fault) -> str:
+        """Why its clients have nobody to speak to."""
+        if fault.protocol == "http" and not self.launch.http:
+            return "needs an HTTP front"
+        if fault.protocol == "grpc" and self.grpc is None:
+            return "needs a gRPC front"
+        return ""
 
     async def _phase_comes(self, phase: str) -> None:
         if phase == ANNOUNCE:
@@ -222,6 +266,13 @@ class Run:
             await asyncio.sleep(_STEP)
 
     # ------------------------------------------------------- what faults use
+
+    def long(self, seconds: float, client: str) -> None:
+        """Something that stays in flight for *seconds*, and may be cut."""
+        if self.launch.http or self.grpc is None:
+            self.clients.long(seconds, client, by_plan=True)
+        else:
+            self.grpc.long(seconds, client, by_plan=True)
 
     def signal(self, number: int) -> float:
         """Send a signal to the server; when that was."""
@@ -351,7 +402,8 @@ async def start_up(launch: Launch, offsets: Sequence[float], environ: Mapping[st
             target.note_family()
             target.signal(signal.SIGTERM)
             patience = time.monotonic() + launch.terms.total + 1.0
-            while target.code is None and time.monotonic() < patience:
+            # What it has to wait for a CPU is no fault of its own: Python alone takes a good part of a second to start.
+            while target.code is None and time.monotonic() < patience + processes.waited_for_cpu(target.pid):
                 target.note_family()
                 await asyncio.sleep(0.01)
             patience = time.monotonic() + 2.0

@@ -13,6 +13,9 @@ from twisted_rr.draintest.invariants import INVARIANTS
 from twisted_rr.draintest.records import Evidence
 from twisted_rr.draintest.verdicts import BROKEN, HOLDS, NOT_RUN
 
+# Reasons that the rows around say as well.
+_SHORT = ("its protocol is not served yet", "needs a gRPC front")
+
 _COLOURS = {HOLDS: "32", BROKEN: "31;1", NOT_RUN: "2"}
 
 
@@ -28,7 +31,7 @@ def table(results: Results, colour: bool, width: int = 0) -> str:
             word = f"\x1b[{_COLOURS[verdict.word]}m{word}\x1b[0m"
         text = invariant.text[0].upper() + invariant.text[1:]
         lines.append(f"{name:<4} {word} {textwrap.shorten(text, max(30, width - 18), placeholder=' …')}")
-        if verdict.word != NOT_RUN or verdict.why != "its protocol is not served yet":
+        if verdict.word != NOT_RUN or verdict.why not in _SHORT:
             indent = " " * 18
             lines += textwrap.wrap(
                 verdict.why, max(50, width), initial_indent=indent, subsequent_indent=indent

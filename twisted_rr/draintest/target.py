@@ -23,6 +23,7 @@ import attrs
 from twisted_rr.draintest import processes
 from twisted_rr.draintest.records import Terms
 from twisted_rr.draintest.wire import Address
+from twisted_rr.errors import RRError
 
 _LEAST_TOTAL, _LEAST_ANNOUNCE, _LEAST_STUCK = 3.0, 0.6, 0.8
 
@@ -33,12 +34,14 @@ class Launch:
 
     :ivar command: the command line.
     :ivar folder: where it runs.
-    :ivar app: the application's address; None until `Target` chooses a free port.
+    :ivar app: the address whose listener is watched: HTTP's where there is HTTP.
     :ivar status: the status endpoints'.
     :ivar terms: what it promised.
     :ivar config: the configuration's path for the command line tools, empty for a foreign command.
     :ivar overrides: what the rig changed in it.
     :ivar admin: the admin socket, empty where there is none.
+    :ivar grpc: the address of the gRPC front, None where there is none.
+    :ivar http: whether ``app`` speaks HTTP/1.1.
     :ivar gate: a script that every worker is started through; without it no worker can be started.
     """
 
@@ -51,7 +54,14 @@ class Launch:
     overrides: tuple[str, ...] = ()
     admin: str = ""
     gate: str = ""
+    grpc: Address | None = None
+    http: bool = True
     environ: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def protocols(self) -> frozenset[str]:
+        """What clients can speak to it: ``http``, ``grpc``."""
+        return frozenset(name for name, there in (("http", self.http), ("grpc", self.grpc)) if there)
 
 
 def free_port() -> int:
@@ -79,21 +89,47 @@ def from_config(
     :param check_only: write nothing.
     :param entry: what runs ``serve``.
     """
+    path = Path(file).resolve()
+    # The server runs there, so what the configuration names is looked for there.
+    with contextlib.chdir(path.parent):
+        return _from_config(path, scale, scratch, overrides, entry, environ, check_only)
+
+
+def _from_config(
+    path: Path,
+    scale: float,
+    scratch: str,
+    overrides: Sequence[str],
+    entry: Sequence[str],
+    environ: Mapping[str, str] | None,
+    check_only: bool,
+) -> Launch:
     from twisted_rr.build import read_config
     from twisted_rr.lifecycle.budget import plan
     from twisted_rr.lifecycle.settings import DrainSettings
 
     environ = dict(os.environ if environ is None else environ)
-    path = Path(file).resolve()
     read = read_config(str(path), overrides=overrides, environ=environ)
     budget, _ = plan(read.settings("drain") or DrainSettings(), read.settings("endure"), environ)
     total = max(_LEAST_TOTAL, budget.total * scale)
     announce = max(_LEAST_ANNOUNCE, (budget.announce_min or 2.0) * scale)
     stuck = max(_LEAST_STUCK, getattr(read.settings("status"), "stuck_after", 10.0) * scale)
-    app, status = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
+    status, http, grpc, fronts = ("127.0.0.1", free_port()), None, None, []
+    if read.settings("http") is not None:
+        http = ("127.0.0.1", free_port())
+        fronts.append(f"http.address={http[0]}:{http[1]}")
+    settings = read.settings("grpc")
+    if settings is not None:
+        # Out of the way of a running server, also when TLS keeps the rig's clients from it.
+        address = ("127.0.0.1", free_port())
+        fronts.append(f"grpc.listen=tcp://{address[0]}:{address[1]}")
+        grpc = address if settings.tls is None else None
+    app = http or grpc
+    if app is None:
+        raise RRError("drain-test speaks HTTP and gRPC in the clear, and this configuration has neither")
     changed = [
         *overrides,
-        f"http.address={app[0]}:{app[1]}",
+        *fronts,
         f"status.address={status[0]}:{status[1]}",
         f"status.stuck_after={stuck:.2f}s",
         f"endure.grace_period={total:.2f}s",
@@ -128,7 +164,10 @@ def from_config(
             ready_flip=actual.announce_max if actual.ready_flip is None else actual.ready_flip,
             stuck_after=stuck,
             worker_stop=actual.worker_stop,
+            goaway_start=actual.announce_max if actual.goaway_start is None else actual.goaway_start,
         ),
+        grpc=grpc,
+        http=http is not None,
         config=str(path),
         overrides=tuple(changed),
         admin=f"{scratch}/admin.sock",
