@@ -200,6 +200,11 @@ class Front:
         self.exchanges.append(exchange)
         return exchange
 
+    def begin_whole(self, session: Session, stream: Stream, head: Head, content: bytes) -> Exchange:
+        exchange = self.begin(session, stream, head, False)
+        exchange.data(content, True)
+        return exchange
+
     def dirty(self, session: Session) -> None:
         self.dirty_calls += 1
 

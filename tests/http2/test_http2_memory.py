@@ -54,6 +54,11 @@ class Owner:
     def begin(self, session: Session, stream: object, head: object, end: bool) -> Exchange:
         return Exchange(self, stream, head, end)  # type: ignore[arg-type]
 
+    def begin_whole(self, session: Session, stream: object, head: object, content: bytes) -> Exchange:
+        exchange = self.begin(session, stream, head, False)
+        exchange.data(content, True)
+        return exchange
+
     def dirty(self, session: Session) -> None: ...
     def refused(self, session: Session, stream: int, code: int, reason: str) -> None:
         raise AssertionError(reason)

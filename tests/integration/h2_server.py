@@ -67,6 +67,9 @@ class Connection(protocol.Protocol):
     def begin(self, session: Session, stream: Any, head: Any, end: bool) -> Exchange:
         return Exchange(stream, end)
 
+    def begin_whole(self, session: Session, stream: Any, head: Any, content: bytes) -> Exchange:
+        return Exchange(stream, True)
+
     def refused(self, session: Session, stream: int, code: int, reason: str) -> None: ...
     def closed(self, session: Session) -> None: ...
 

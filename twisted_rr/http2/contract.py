@@ -74,6 +74,11 @@ class Front(Protocol):
         read only, but for its attribute ``derived``.
         """
 
+    def begin_whole(self, session: Any, stream: Stream, head: Head, content: bytes) -> Exchange:
+        """As `begin`, for a request of which everything came together: what ``Exchange.data(content, True)`` says
+        after it is said with it. The content counts as consumed.
+        """
+
     def dirty(self, session: Any) -> None:
         """There is output: call ``session.flush()`` before this reactor turn ends.
 

@@ -203,6 +203,14 @@ class Session:
         if stream.fault >= 0:
             exchange.reset(stream.fault)
 
+    def open_whole(self, stream: Stream, content: bytes) -> None:
+        """A valid request, all of which is here."""
+        self.streams[stream.id] = stream
+        exchange = self._front.begin_whole(self, stream, stream.head, content)
+        stream.exchange = exchange
+        if stream.fault >= 0:
+            exchange.reset(stream.fault)
+
     def finish(self, stream: Stream) -> None:
         """The last frame of the answer was gathered. A client that is still sending is told to stop."""
         if stream.state == OPEN:

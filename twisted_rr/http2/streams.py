@@ -111,6 +111,35 @@ class Stream:
         self.ending = end or trailers is not None
         return self._queued()
 
+    def answer(self, head: Block, data: bytes, trailers: Block) -> None:
+        """``respond(head, data, trailers=trailers)``, of which nobody needs to know whether it flows."""
+        outbox = self.outbox
+        size = len(data)
+        if (
+            self.answered
+            or self.state == CLOSED
+            or size > self.send_window
+            or size > outbox.window
+            or size > MAX_FRAME
+            or outbox.size >= outbox.limit
+            or self.waits
+            or not size
+            or not head.prefix
+            or not trailers.prefix
+        ):
+            self.respond(head, data, trailers=trailers)
+            return
+        id4 = self.id4
+        outbox.pieces += (
+            head.prefix, id4, head.data,
+            HEADER.pack(size >> 8, size & 0xFF, DATA, 0, self.id), data,
+            trailers.prefix_end, id4, trailers.data,
+        )  # fmt: skip
+        outbox.size += head.size + size + trailers.size
+        outbox.window -= size
+        outbox.answers += 1
+        self.session.finish(self)
+
     def _respond_at_once(self, head: Block, data: bytes, trailers: Block | None) -> bool:
         """The short way of a small and complete answer, past the queue. False when something stands in its way."""
         outbox = self.outbox

@@ -107,6 +107,12 @@ class Exchange:
             # Messages that came with the head open the call. The waker when none did: `flush`, this turn.
             self.front.turn.add(self)
 
+    def whole(self, data: bytes) -> None:
+        """The head, and all of the request with it."""
+        if self.deadline:
+            self._tick = self.front.deadlines.add(self, self.deadline)
+        self.data(data, True)
+
     def flush(self) -> None:
         """The turn ends: a worker may speak first, and the client wait for that."""
         if self._call is None and self._state == WAITING and not self._half_closed:
@@ -130,7 +136,7 @@ class Exchange:
                     return True
             inbox = self._inbox
             if inbox is None:
-                inbox = self._inbox = Inbox(self.front.settings.max_receive, self.derived.gzip_in)
+                inbox = self._inbox = Inbox(self.front.max_receive, self.derived.gzip_in)
             inbox.feed(data)
             self._pump(inbox)
         except Refusal as refusal:
@@ -173,7 +179,7 @@ class Exchange:
             self._complete()
 
     def _only(self, message: bytes) -> None:
-        limit = self.front.settings.max_receive
+        limit = self.front.max_receive
         if len(message) > limit:
             raise too_large(len(message), limit)
         if self._call is None:
@@ -216,14 +222,14 @@ class Exchange:
 
     def _open(self) -> None:
         front = self.front
-        reply: Any
+        head: Any = self.derived
+        if self.deadline:
+            head = CallHead(head, front.seconds, self.deadline)
         if front.pool.mux:
-            reply = MuxReply(self)
-        elif front.debug:
-            reply = UndecidedReply(self)
-        else:
-            reply = SingleReply(self)
-        head = CallHead(self.derived, front.seconds, self.deadline)
+            call = self._call = front.pool.open(head, b"", True, MuxReply(self))
+            call.runs = True
+            return
+        reply: Any = UndecidedReply(self) if front.debug else SingleReply(self)
         self._call = front.pool.open(head, b"", True, reply)
 
     # --------------------------------------------------------------------------------- the answer
@@ -252,13 +258,21 @@ class Exchange:
 
     def message(self, message: bytes, more: bool) -> None:
         """Send a message; with *more* False the call ends with it, and is OK."""
-        limit = self.front.settings.max_send
-        if len(message) > limit:
-            self.fail(too_large_to_send(len(message), limit), over=not more)
+        size = len(message)
+        limit = self.front.max_send
+        if size > limit:
+            self.fail(too_large_to_send(size, limit), over=not more)
             return
         self.sent += 1
-        self.size += len(message)
-        if self.compresses(len(message)):
+        self.size += size
+        if not more and self._state == WAITING and not self.derived.gzip_out:
+            # Most answers: nothing was sent before, and this is all of it.
+            self.code = 0
+            self._call = None
+            self._state = ENDED
+            self._stream.answer(answers.HEAD, PREFIX.pack(0, size) + message, answers.OK_END)
+            return
+        if self.compresses(size):
             packed = compress(message)
             data = PREFIX.pack(1, len(packed)) + packed
         else:
@@ -274,6 +288,27 @@ class Exchange:
         else:
             self._stream.send(data)
             self.end(answers.OK_END)
+
+    def messages(self, run: list[bytes]) -> None:
+        """Send messages that came together, and are not the last."""
+        limit = self.front.max_send
+        if self.derived.gzip_out or max(map(len, run)) > limit:
+            for message in run:
+                if self._call is not None:
+                    self.message(message, True)
+            return
+        pieces: list[bytes] = []
+        size = -1
+        prefix = b""
+        for message in run:
+            if len(message) != size:
+                size = len(message)
+                prefix = PREFIX.pack(0, size)
+            pieces += (prefix, message)
+        data = b"".join(pieces)
+        self.sent += len(run)
+        self.size += len(data) - SIZE * len(run)
+        self._send(data)
 
     def begin_message(self, size: int) -> None:
         """A message of *size* bytes follows, by `piece`."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _TYPES: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
 
 
+@implementer(ICallHead)
 class Derived:
     """What a block of header fields comes to: kept with the block, so computed once while it repeats.
 
@@ -39,12 +40,13 @@ class Derived:
     :ivar gzip_in: messages may be compressed.
     :ivar gzip_out: answers are to be compressed.
     :ivar refusal: why the call is not served, None when it is.
+    :ivar served: neither of both: it goes to the workers.
     :ivar local: makes the handler for a service of the server's own, None for the workers'.
     """
 
     __slots__ = (
         "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
-        "lasting", "local", "method", "path", "refusal", "service", "streams", "timeout",
+        "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "timeout", "_context",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head) -> None:
@@ -64,6 +66,8 @@ class Derived:
         self._metadata: pairs.Pairs | None = None
         self._packed: Any = None
         self._used = False
+        self._context = b""  # of calls without a deadline, once it repeats
+        self.served = False
         self._attributes: dict[str, str] = {":authority": self.authority}
         if connection.auth_type:
             self._attributes[":peer.auth-type"] = connection.auth_type
@@ -83,7 +87,28 @@ class Derived:
         hidden = pairs.SHOWN_BY_ROADRUNNER
         return [pair for pair in self._metadata if pair[0].encode() not in hidden]
 
-    def mux_context(self, codec: int, deadline_ms: int | None) -> bytes:
+    # What follows is `ICallHead`: of a call without a deadline.
+
+    def mux_context(self, codec: int) -> bytes:
+        """See `ICallHead`."""
+        if codec != CODEC_MSGPACK:
+            return self.context(codec, None)
+        if not self._context:
+            context = self.context(codec, None)
+            if self._packed is not None:
+                self._context = context
+            return context
+        return self._context
+
+    def spool(self) -> BodySpool:
+        """See `ICallHead`."""
+        return BodySpool(CODEC_JSON, self.single_context())
+
+    def describe(self) -> str:
+        """The method's path."""
+        return self.path
+
+    def context(self, codec: int, deadline_ms: int | None) -> bytes:
         """The call array of mux.md 7."""
         packed = self._packed
         if packed is None:
@@ -112,6 +137,7 @@ def derive(front: GrpcFront, connection: Connection, head: Head) -> Derived:
         _judge(front, derived, head)
     except Refusal as refusal:
         derived.refusal = refusal
+    derived.served = derived.refusal is None and derived.local is None
     return derived
 
 
@@ -198,13 +224,13 @@ class CallHead:
     def mux_context(self, codec: int) -> bytes:
         """See `ICallHead`. What is left of the time is told in milliseconds."""
         if not self._deadline:
-            return self._derived.mux_context(codec, None)
+            return self._derived.context(codec, None)
         left = self._deadline - self._seconds()
-        return self._derived.mux_context(codec, int(left * 1000) if left > 0 else 0)
+        return self._derived.context(codec, int(left * 1000) if left > 0 else 0)
 
     def spool(self) -> BodySpool:
         """See `ICallHead`."""
-        return BodySpool(CODEC_JSON, self._derived.single_context())
+        return self._derived.spool()
 
     def describe(self) -> str:
         """The method's path."""

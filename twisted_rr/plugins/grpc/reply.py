@@ -52,6 +52,10 @@ class MuxReply:
             raise FrameError("a text in an answer of gRPC", body)
         self._exchange.message(body, more)
 
+    def messages(self, run: list[bytes]) -> None:
+        """Messages that came together (``Call.runs``)."""
+        self._exchange.messages(run)
+
     def data(self, body: bytes, more: bool) -> None:
         """An end that says nothing is OK; nothing else comes without a context or as a message."""
         if body or more:
@@ -98,8 +102,8 @@ class SingleReply:
             return
         if code:
             exchange.fail(Status(code, message, details), headers, trailers)
-        elif size > exchange.front.settings.max_send:
-            exchange.fail(too_large(size, exchange.front.settings.max_send))
+        elif size > exchange.front.max_send:
+            exchange.fail(too_large(size, exchange.front.max_send))
         else:
             self._trailers = trailers
             if headers:

@@ -54,6 +54,7 @@ class GrpcFront(Front):
 
     :ivar in_flight: the calls of workers that are open.
     :ivar connections: what is known of each, by its session.
+    :ivar max_send: bytes of one message to a client; ``max_receive`` of one of a client's.
     :ivar local: the services that are answered here: name to methods to what makes their handlers.
     """
 
@@ -76,6 +77,8 @@ class GrpcFront(Front):
         self.metrics = GrpcMetrics(self.in_flight)
         self.deadlines = Deadlines(host.clock)
         self.ends = Ends()
+        self.max_send = settings.max_send
+        self.max_receive = settings.max_receive
         self.debug = settings.pool.debug
         self.health = Health(
             host,
@@ -117,6 +120,8 @@ class GrpcFront(Front):
         """Go by these settings from now on, as far as `plugin.LIVE` has them; connections keep their limits."""
         # The files may have changed under the same names: what is served stays as it was announced.
         self.settings = attrs.evolve(settings, proto=self.settings.proto)
+        self.max_send = settings.max_send
+        self.max_receive = settings.max_receive
         self._limits = session_settings(settings)
         self._access = AccessLog(self.host.log("access")) if settings.access_logs else None
 
@@ -159,13 +164,31 @@ class GrpcFront(Front):
             else:
                 exchange.start(end)
         except Exception:
-            # A fault of ours. The session does not know the exchange yet: nobody else would ever end it.
-            self.log.failure("{call} could not be started", call=exchange.describe())
-            exchange.fault()
+            self._broken(exchange)
         if self.draining:
             # A connection that came during the announce is told to go now that it was of use.
             session.drain()
         return exchange
+
+    def begin_whole(self, session: Any, stream: Stream, head: Head, content: bytes) -> Any:
+        """The short way of most calls. See ``http2.contract``."""
+        derived = head.derived
+        if derived is None or not derived.served or self.draining:
+            exchange = self.begin(session, stream, head, False)
+            exchange.data(content, True)
+            return exchange
+        exchange = Exchange(self, stream, derived)
+        self.in_flight.begin(exchange)
+        try:
+            exchange.whole(content)
+        except Exception:
+            self._broken(exchange)
+        return exchange
+
+    def _broken(self, exchange: Exchange) -> None:
+        # A fault of ours. The session does not know the exchange yet: nobody else would ever end it.
+        self.log.failure("{call} could not be started", call=exchange.describe())
+        exchange.fault()
 
     def _begin_local(self, session: Any, stream: Stream, derived: Any, end: bool) -> LocalExchange:
         exchange = LocalExchange(self, stream, derived)
