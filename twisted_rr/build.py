@@ -35,6 +35,7 @@ from twisted_rr.lifecycle.phases import FRONT, STATUS, WORKERS, Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.lifecycle.watchdog import Watchdog, watchdog_interval
 from twisted_rr.log import logger
+from twisted_rr.named_pools import POOLS, NamedPools, check_pools
 from twisted_rr.net import ports
 from twisted_rr.net.inherited import Inherited
 from twisted_rr.net.turn import turn_of
@@ -44,6 +45,8 @@ from twisted_rr.pool.on_init import OnInit
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.relay import RelayListener, relay_service
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
+from twisted_rr.pool.strangers import Strangers, become_subreaper
+from twisted_rr.pool.template import Templates
 from twisted_rr.reload import PlacedPool, Reloader
 
 
@@ -74,6 +77,10 @@ def registry(plugins: Mapping[str, ServerPlugin]) -> Registry:
     known.add("server", ServerSettings)
     known.add("drain", DrainSettings)
     known.add("admin", AdminSettings)
+    known.add(
+        "pools", POOLS, "More pools by name, each with the keys of http.pool; http.routes leads to them."
+    )
+    known.rule(check_pools)
     for plugin in plugins.values():
         known.add(plugin.name, PluginSection(plugin), plugin.description)
     return known
@@ -132,6 +139,10 @@ class Host:
         pool = self._builder.pool(name, settings, mode, env)
         self._builder.pools.append(PlacedPool(self._name, key, pool))
         return pool
+
+    def named_pool(self, name: str, mode: str, key: str, env: Mapping[str, str] | None = None) -> IWorkerPool:
+        """See `IHost`."""
+        return self._builder.named.get(name, mode, key, env)
 
     def bind(self, address: str, key: str = "address") -> ports.BoundPort:
         """See `IHost`."""
@@ -196,6 +207,7 @@ class Builder:
         self.plugins = plugins
         self.providers: dict[Any, list[Any]] = {}
         self.pools: list[PlacedPool] = []
+        self.named = NamedPools(self)
         self._environ = environ
         self._folder = folder
         self._stop = stop
@@ -294,11 +306,27 @@ class Builder:
                 relays=self._relays(server),
                 stop=self._stop_schedule,
                 start=child.start,
+                templates=self._templates(),
             )
             if server.on_init is not None:
                 host = attrs.evolve(host, prepare=OnInit(server.on_init, host, logger("server")).run)
             self._pool_host = host
         return self._pool_host
+
+    def _templates(self) -> Templates:
+        """Where workers are preloaded. A process that is not ours takes in orphans only when it was asked to."""
+        strangers = Strangers(self.reactor, ours=self._stop is not None)
+
+        def subreaper() -> None:
+            become_subreaper()
+            strangers.begin()
+
+        templates = Templates(
+            self.reactor, logger("server"), subreaper, auto=self._stop is not None, start=child.start
+        )
+        for service in (strangers, templates):
+            self.server.place(WORKERS, service)
+        return templates
 
     def _relays(self, server: ServerSettings) -> RelayListener | None:
         """The listener of ``server.relay``. It is placed before the pools, so that it closes after them."""

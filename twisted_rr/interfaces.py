@@ -110,6 +110,7 @@ class IWorkerPool(IService):
     name = Attribute("what the pool is called in logs and metrics: its plugin's name")
     mux = Attribute("True when its workers hold many calls at once; known once ready")
     shed = Attribute("calls that waited too long and were turned away, since the start")
+    debug = Attribute("True when each call gets a fresh worker, whose kind is not known before")
     max_message = Attribute("bytes of one message that a worker may send; a front sets it before the start")
 
     def open(head: ICallHead, body: bytes, more: bool, to: ICallReceiver) -> ICall:
@@ -252,6 +253,12 @@ class IHost(Interface):
         """A pool in phase WORKERS, whose *settings* are *key* of the section.
 
         *mode* becomes the workers' RR_MODE, *env* is added to their environment.
+        """
+
+    def named_pool(name: str, mode: str, key: str, env: Mapping[str, str] | None = None) -> IWorkerPool:
+        """The pool *name* of the section ``pools``, which *key* of the plugin's section asks for; made once.
+
+        Raises ConfigError: there is none, or another plugin has it.
         """
 
     def bind(address: str, key: str = "address") -> Any:

@@ -59,6 +59,9 @@ class PlacedPool:
     def settings(self, config: Config) -> PoolSettings | None:
         """Its settings in *config*; None when the section is gone."""
         section = config.settings(self.section)
+        if isinstance(section, Mapping):
+            found: PoolSettings | None = section.get(self.key)
+            return found
         return None if section is None else attrgetter(self.key)(section)
 
 

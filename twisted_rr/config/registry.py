@@ -5,8 +5,8 @@ Each plugin adds its own; the general ones (`sections`) are in every registry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -41,6 +41,10 @@ class Section:
     requires: tuple[str, ...]
 
 
+#: Gets the settings by section, the sections' entries, and the place of the file.
+Rule: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Entry], Place], None]
+
+
 class Registry(Kind):
     """The sections a server understands; as a kind, it reads a whole file."""
 
@@ -48,6 +52,7 @@ class Registry(Kind):
 
     def __init__(self) -> None:
         self.sections: dict[str, Section] = {}
+        self._rules: list[Rule] = []
         for name, kind, absent, doc in GENERAL:
             self.sections[name] = Section(name, kind, doc, absent, ())
 
@@ -66,6 +71,10 @@ class Registry(Kind):
         kind = cls if isinstance(cls, Kind) else section(cls)
         first_line = (cls.__doc__ or "").strip().partition("\n")[0]
         self.sections[name] = Section(name, kind, doc or first_line, None, tuple(requires))
+
+    def rule(self, check: Rule) -> None:
+        """Let *check* look at a file whose sections are all right, each alone: it rejects what does not go together."""
+        self._rules.append(check)
 
     def arrange(self, node: MapNode, at: Place) -> MapNode:
         return arranged(node, {*self.sections, *ROADRUNNER_SECTIONS}, at)
@@ -88,7 +97,11 @@ class Registry(Kind):
                 hint = suggestion(name, {*self.sections, *ROADRUNNER_SECTIONS})
                 found[name] = at.child(name).reject(entry.mark, f"unknown section{hint}")
         self._find_missing(entries, at)
-        return INVALID if any(value is INVALID for value in found.values()) else found
+        if any(value is INVALID for value in found.values()):
+            return INVALID
+        for check in self._rules:
+            check(found, entries, at)
+        return found
 
     def _find_missing(self, entries: Mapping[str, Entry], at: Place) -> None:
         for name in entries:

@@ -44,6 +44,7 @@ class Front(Service):
     `in_flight` and ends it by `over`. It says how connections leave in `see_out`, and may add to `announce`,
     `finished`, `hurried`, `swept`, `changed` and `released`.
 
+    :ivar pools: all that have to be ready first; a front that has more than its own adds them.
     :ivar in_flight: the exchanges that are open. Each has ``since``, ``describe()``, ``hurry()``, and the flags
         ``cut`` and ``refused``, by which `over` knows how it ended.
     :ivar connections: each, with its transport. Each has ``sweep(now)``, which looks at its time-outs.
@@ -71,6 +72,7 @@ class Front(Service):
         """*factory* makes a protocol for each connection. Without a *pool* it listens as soon as it is started."""
         self.setName(name)
         self.pool = pool
+        self.pools: tuple[Any, ...] = () if pool is None else (pool,)
         self.host = host
         self.turn = host.turn
         self.clock = host.clock
@@ -125,8 +127,11 @@ class Front(Service):
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = self.clock
         self._sweeper.start(SWEEP, now=False)
-        ready = succeed(None) if self.pool is None else self.pool.ready()
-        ready.addCallbacks(self._listen, self._not_ready)
+        Deferred.fromCoroutine(self._pools_ready()).addCallbacks(self._listen, self._not_ready)
+
+    async def _pools_ready(self) -> None:
+        for pool in self.pools:
+            await pool.ready()
 
     def started(self) -> Deferred[None]:
         """Fires when it listens; fails as the pool does."""

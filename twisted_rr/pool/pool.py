@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
 from zope.interface import implementer
@@ -29,7 +30,14 @@ from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
-from twisted_rr.pool.spec import LaunchSpec, PoolPlan, launch_spec, resolve_identity, worker_env
+from twisted_rr.pool.spec import (
+    LaunchSpec,
+    PoolPlan,
+    launch_spec,
+    preload_patience,
+    resolve_identity,
+    worker_env,
+)
 from twisted_rr.pool.state import WorkerInfo, WorkerState
 from twisted_rr.pool.supervisor import Supervisor
 from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
@@ -78,6 +86,7 @@ class WorkerPool(Service):
         self.killed = 0
         self.stranded = 0
         self.shed = 0
+        self.debug = settings.debug
         self.max_message = MAX_MESSAGE
         self.settings = settings
         self.health = PoolHealth(self)
@@ -408,7 +417,16 @@ class WorkerPool(Service):
         host, server = self._host, plan.server
         env = worker_env(plan.environ, server, self._mode, host.version, host.rpc, self._env)
         command = plan.settings.command or server.command
-        return launch_spec(command, server, self._identity, env, host.getpid())
+        spec = launch_spec(command, server, self._identity, env, host.getpid())
+        templates = host.templates
+        if templates is None:
+            return spec
+        return evolve(spec, preload=preload_patience(plan.settings, server, templates.auto))
+
+    def renew_template(self, plan: PoolPlan) -> None:
+        """Workers that *plan* starts from now on take the application's code of now, if they are preloaded."""
+        if self._host.templates is not None:
+            self._host.templates.renew(self.spec(plan))
 
     def apply(self, plan: PoolPlan) -> None:
         """Go by *plan* from now on; workers that are there stay as they were started (see `Succession`)."""
@@ -603,6 +621,7 @@ class WorkerPool(Service):
         crew = self.crew
         if crew.draining:
             raise Draining()
+        self.renew_template(self.plan)
         old = [worker for worker in crew.workers if worker.ready]
         going = [worker.when_gone() for worker in old]
         for worker in old:

@@ -132,6 +132,9 @@ class FakeHost:
         self.modes[name] = mode
         return self.pools.setdefault(name, FakePool(name, self.mux))
 
+    def named_pool(self, name: str, mode: str, key: str, env: Mapping[str, str] | None = None) -> FakePool:
+        return self.pool(name, None, mode, key, env)
+
     def bind(self, address: str, key: str = "address") -> ports.BoundPort:
         return ports.bind(address)
 

@@ -149,6 +149,7 @@ class FakePool(Service):
         self.stop: Deferred[None] | None = None
         self.resets = 0
         self.shed = 0
+        self.debug = False
         self.max_message = 0
         self.size = 1
         self.health = FakeHealth(name)

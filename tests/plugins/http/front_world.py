@@ -171,6 +171,7 @@ class World:
         self.host = FakeHost(self.clock, keys.pop("settings", None), mux=mux)
         self.host.drain.arrived = lambda: None  # type: ignore[attr-defined]
         self.pool: FakePool = self.host.pool("http", None, "http")
+        self.pool.debug = "pool" in keys and keys["pool"].debug
         self.ports: list[FakePort] = []
         parts = {key: keys.pop(key) for key in ("forwarding", "uploads") if key in keys}
         self.front = HttpFront(HttpSettings(**keys), self.pool, self.host, bind=self._bind, **parts)

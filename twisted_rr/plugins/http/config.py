@@ -6,6 +6,7 @@ in words, so that no part of a configuration is silently without effect.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from twisted_rr.config.report import Place
 from twisted_rr.pool.settings import PoolSettings
 
 from .forwarded import HEADERS, Forwarding
+from .routes import OWN, RouteSettings, RouteTable
 
 MEGABYTE = 1 << 20
 
@@ -83,6 +85,9 @@ class HttpSettings:
 
     address: str = key(kinds.address(), required=True, doc="where to listen: host:port, :port or unix://path")
     pool: PoolSettings = key(kinds.section(PoolSettings), factory=PoolSettings, doc="the workers")
+    routes: tuple[RouteSettings, ...] = key(
+        RouteTable(), default=(), doc="requests for other pools, by host and path: the narrowest counts"
+    )
     internal_error_code: int = key(
         kinds.integer(min=400, max=599),
         default=500,
@@ -128,6 +133,15 @@ class HttpSettings:
     fcgi: None = key(NotServed("FastCGI"), doc="not served yet")
     cache: None = key(NotServed("the HTTP cache"), doc="not served yet")
     cors: None = key(NotServed("CORS"), doc="not served yet")
+
+    def pool_names(self) -> Iterable[tuple[str, str]]:
+        """``(key path, name)`` of each pool that is asked for by name."""
+        return [(f"routes[{i}].pool", route.pool) for i, route in enumerate(self.routes) if route.pool != OWN]
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """What works, and is most likely not meant."""
+        if any(route.what == ("", "") and route.pool != OWN for route in self.routes):
+            yield "routes", "a route takes everything, so the workers of http.pool get nothing"
 
     @property
     def max_body(self) -> int:

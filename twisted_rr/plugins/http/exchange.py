@@ -44,7 +44,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_call", "_collecting", "_front", "_sending", "_session", "_state", "_trailers",
+        "_call", "_collecting", "_front", "_pool", "_sending", "_session", "_state", "_trailers",
         "cut", "head", "refused", "request", "since", "size", "status",
     )  # fmt: skip
 
@@ -53,6 +53,8 @@ class Exchange:
         self._session = session
         self.request = request
         self.head = RequestHead(front, session, request)
+        routes = front.routes
+        self._pool: Any = front.pool if routes is None else routes.pool(self.head.host(), request.target)
         self.since: float = front.seconds()
         self._call: Any = None
         self._collecting: bodies.Body | None = None
@@ -82,14 +84,14 @@ class Exchange:
         Under ``pool.debug`` the workers' kind is not known before the first call: the pool itself then asks for a
         spool (`RequestHead.spool`) if it turns out that it needs one.
         """
-        front = self._front
-        if not (front.pool.mux or front.debug):
+        pool = self._pool
+        if not (pool.mux or pool.debug):
             self._collect()
         elif self.request.length == 0:
             self._open(b"", False)
         else:
             # Content that came with the head goes out with it. Waker when none did: `flush`, this turn.
-            front.turn.add(self)
+            self._front.turn.add(self)
 
     def flush(self) -> None:
         """The turn ends: a client that waits before it sends its content still gets its worker."""
@@ -98,7 +100,7 @@ class Exchange:
 
     def _open(self, data: bytes, more: bool) -> None:
         self._sending = more
-        self._call = self._front.pool.open(self.head, data, more, self)
+        self._call = self._pool.open(self.head, data, more, self)
 
     def _collect(self) -> None:
         try:
@@ -233,7 +235,7 @@ class Exchange:
 
     def _without_head(self, body: bytes, more: bool) -> None:
         """Content, or the end, where a head is due."""
-        if self._front.pool.mux and (body or more):
+        if self._pool.mux and (body or more):
             raise FrameError("content before the head of an answer", body)
         if not more:
             self._call = None
@@ -263,7 +265,7 @@ class Exchange:
 
     def _refuse(self, error: Exception) -> None:
         self._collecting = None
-        self._answer(*answers.refusal(error, self._front.settings.internal_error_code, self._front.debug))
+        self._answer(*answers.refusal(error, self._front.settings.internal_error_code, self._pool.debug))
 
     def _answer(self, status: int, body: str, fields: answers.Fields = ()) -> None:
         """A small answer of the server's own."""

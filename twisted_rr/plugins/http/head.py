@@ -139,6 +139,11 @@ class RequestHead:
         derived: Derived = block.derived
         return derived
 
+    def host(self) -> bytes:
+        """The host that was asked for, as the client or a trusted proxy says; with its port."""
+        derived: Derived = self.request.head.derived or self.derived()
+        return derived.host or self.request.host
+
     def spool(self) -> bodies.Body:
         """Where the content is collected for a one-call worker.
 

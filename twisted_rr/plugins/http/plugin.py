@@ -23,6 +23,7 @@ SETTINGS = HttpSettings
 #: What can change while it serves: not its listener, and its pool elsewhere.
 LIVE: Final = frozenset(
     {
+        "routes",
         "internal_error_code",
         "access_logs",
         "max_request_size",
@@ -44,9 +45,13 @@ def build(settings: HttpSettings, host: IHost, environ: Mapping[str, str] = os.e
     pool = host.pool("http", settings.pool, "http")
     forwarding = Forwarding(trusted_subnets(settings, environ), settings.trusted_headers)
     uploads = upload_policy(settings, host.setting("server"))
-    front = HttpFront(settings, pool, host, forwarding, uploads, bind=host.bind)
+    front = HttpFront(settings, pool, host, forwarding, uploads, bind=host.bind, pool_of=_pools(host))
     host.place("FRONT", front)
     host.provide(IReloadable, HttpReload(front, host, environ))
+
+
+def _pools(host: IHost) -> Callable[[str, int], Any]:
+    return lambda name, index: host.named_pool(name, "http", f"http.routes[{index}].pool")
 
 
 @implementer(IReloadable)
@@ -65,7 +70,15 @@ class HttpReload:
         """See `IReloadable`."""
         forwarding = Forwarding(trusted_subnets(settings, self._environ), settings.trusted_headers)
         uploads = upload_policy(settings, self._host.setting("server"))
-        return lambda: self._front.use(settings, forwarding, uploads)
+        routes = self._front.routes_for(settings, self._known)
+        return lambda: self._front.use(settings, forwarding, uploads, routes)
+
+    def _known(self, name: str, index: int) -> Any:
+        for pool in self._front.pools:
+            if pool.name == name:
+                return pool
+        reason = f"no route led to pool {name} at the start, so it has no workers: restart the server"
+        raise ConfigError([ConfigProblem(f"http.routes[{index}].pool", reason)])
 
 
 def trusted_subnets(settings: HttpSettings, environ: Mapping[str, str]) -> tuple[str, ...]:

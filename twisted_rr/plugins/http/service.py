@@ -19,6 +19,7 @@ from .connection import HttpFactory, address_of, session_settings
 from .exchange import Exchange
 from .forwarded import Forwarding
 from .head import CODECS
+from .routes import Routes
 from .uploads import UploadPolicy
 
 HALF_OPEN = 2.0
@@ -49,22 +50,38 @@ class HttpFront(Front):
         forwarding: Forwarding | None = None,
         uploads: UploadPolicy | None = None,
         bind: Callable[[str], Any] = ports.bind,
+        pool_of: Callable[[str, int], Any] | None = None,
     ) -> None:
+        """*pool_of* gives the pools that ``http.routes`` name: by name, and the route's number."""
         self._factory = HttpFactory(self, settings.half_close)
         super().__init__("http", settings.address, self._factory, host, pool, bind)
         self.answers = Answers()
-        self.debug = settings.pool.debug
+        routes = None if pool_of is None else self.routes_for(settings, pool_of)
+        if routes is not None:
+            self.pools = routes.pools
         self._trusted: dict[str, bool] = {}
         self.use(
             settings,
             Forwarding() if forwarding is None else forwarding,
             UploadPolicy() if uploads is None else uploads,
+            routes,
         )
         self._last_opened = float("-inf")
         self._heard = True
 
-    def use(self, settings: HttpSettings, forwarding: Forwarding, uploads: UploadPolicy) -> None:
+    def routes_for(self, settings: HttpSettings, pool_of: Callable[[str, int], Any]) -> Routes | None:
+        """The table of *settings*; None when there is nothing to choose."""
+        return Routes(settings.routes, self.pool, pool_of) if settings.routes else None
+
+    def use(
+        self,
+        settings: HttpSettings,
+        forwarding: Forwarding,
+        uploads: UploadPolicy,
+        routes: Routes | None = None,
+    ) -> None:
         """Go by these settings from now on, all but the address; requests in hand end as they began."""
+        self.routes = routes
         self.settings = settings
         self.forwarding = forwarding
         self.uploads = uploads
