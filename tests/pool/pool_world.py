@@ -217,6 +217,7 @@ class World:
         self.drain = FakeDrain()
         self.relays: list[FakeRelay] = []
         self.mux = mux
+        self.started = 0
         self.workers: list[FakeWorker] = []
         settings.setdefault("num_workers", 2)
         settings.setdefault("command", ("php", "worker.php"))
@@ -260,11 +261,20 @@ class World:
 
     def new(self) -> list[FakeWorker]:
         """Workers that were started since the last time."""
-        count = len(self.workers)
+        count = self.started
         pairs = zip(self.relays[count:], self.reactor.processes[count:], strict=False)
         new = [FakeWorker(relay, process) for relay, process in pairs]
         self.workers += new
+        self.started += len(new)
         return new
+
+    def forget(self, workers: list[FakeWorker]) -> None:
+        """Those ended and were seen to; nobody looks at them again."""
+        for worker in workers:
+            self.workers.remove(worker)
+            self.relays.remove(worker.relay)
+            self.reactor.processes.remove(worker.process)
+            self.started -= 1
 
     def open(self, body: bytes = b"hello", more: bool = False) -> tuple[Any, To]:
         to = To()
