@@ -18,6 +18,11 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
 READ: Final = 65536
+#: Children that have not been reaped, and the process groups that they and earlier ones made.
+running: Final[set[int]] = set()
+groups: Final[dict[int, None]] = {}
+MOST_GROUPS: Final = 4096
+
 ABOVE: Final = 10  # descriptors below this number might be in the way of a child's own 0 to 3
 
 
@@ -73,6 +78,10 @@ class Child:
     def __init__(self, reactor: Any, protocol: Any, pid: int, reads: Mapping[int, int]) -> None:
         """*reads*: the child's descriptor by name, our reading end of its pipe, which is ours from now on."""
         self.pid: int | None = pid
+        running.add(pid)
+        groups[pid] = None
+        if len(groups) > MOST_GROUPS:
+            del groups[next(iter(groups))]
         self._protocol = protocol
         self._ended: Failure | None = None
         self.pipes = {name: ReadPipe(reactor, self, name, fd) for name, fd in reads.items()}
@@ -115,6 +124,8 @@ class Child:
         self._check_ended()
 
     def _over(self, reason: Failure) -> None:
+        if self.pid is not None:
+            running.discard(self.pid)
         self.pid = None
         self._protocol.processExited(reason)
         self._ended = reason

@@ -15,6 +15,7 @@ import attrs
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 
+from twisted_rr.pool.child import Child
 from twisted_rr.pool.spec import LaunchSpec
 
 LINE = 8192  # bytes of one line of standard error that are logged
@@ -58,7 +59,20 @@ class ProcessOwner(Protocol):
     """Who started the process."""
 
     def process_exited(self, ending: Ending) -> None:
-        """It has been reaped; called once, all it wrote to standard error has been read."""
+        """It has been reaped; called once, all it wrote to standard error has been read.
+
+        An owner of what is preloaded has ``process_started`` besides: it is there.
+        """
+
+
+class Nursery(Protocol):
+    """Who starts processes that are to be preloaded: `twisted_rr.pool.template.Templates`."""
+
+    def fork(self, spec: LaunchSpec, process: WorkerProcess, stdin: int, stdout: int) -> None:
+        """`WorkerProcess.adopt` or `WorkerProcess.start_alone` follows, now or later. Raises OSError."""
+
+    def withdraw(self, process: WorkerProcess) -> bool:
+        """True: neither will follow. False: one of them may."""
 
 
 class LineCutter:
@@ -154,8 +168,12 @@ class WorkerProcess(ProcessProtocol):
         killpg: Callable[[int, int], None] = os.killpg,
         kind: str = "worker",
         start: Callable[..., Any] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
-        """*kind* is what the process is called in the log, *start* is used in place of ``reactor.spawnProcess``."""
+        """*kind* is what the process is called in the log, *start* is used in place of ``reactor.spawnProcess``.
+
+        *nursery* starts what is to be preloaded.
+        """
         self.pid = 0
         self.alive = False
         self.tail: deque[str] = deque(maxlen=TAIL)
@@ -166,6 +184,10 @@ class WorkerProcess(ProcessProtocol):
         self._killpg = killpg
         self._kind = kind
         self._start = start
+        self._nursery = nursery
+        self._unborn: int | None = (
+            None  # the signal that waits for it, 0 for none; None: it is not waited for
+        )
         self._stderr = LineCutter(self._line)
         self._stdout = LineCutter(self._line)
         self._status = b""
@@ -175,8 +197,17 @@ class WorkerProcess(ProcessProtocol):
     def spawn(self, spec: LaunchSpec, stdin: int, stdout: int | None) -> None:
         """Start it with these two descriptors; they stay the caller's. Raises OSError.
 
-        Without *stdout* what it writes there is logged, as is its standard error.
+        Without *stdout* what it writes there is logged, as is its standard error. One that is preloaded is there
+        only when its owner is told (``process_started``); ``alive`` is true from now on.
         """
+        if spec.preload and stdout is not None and self._nursery is not None:
+            self.alive = True
+            self._unborn = 0
+            self._nursery.fork(spec, self, stdin, stdout)
+        else:
+            self._spawn(spec, stdin, stdout)
+
+    def _spawn(self, spec: LaunchSpec, stdin: int, stdout: int | None) -> None:
         fds = {0: stdin, 1: "r" if stdout is None else stdout, 2: "r", 3: "r"}
         # Both use posix_spawn: a fork of a server with threads is no option.
         if self._start is not None:
@@ -187,6 +218,9 @@ class WorkerProcess(ProcessProtocol):
     def signal(self, number: int) -> None:
         """Send *number* to the whole process group; nothing when the process has been reaped."""
         if not self.alive:
+            return
+        if self._unborn is not None:
+            self._signal_unborn(number)
             return
         try:
             self._killpg(self.pid, number)
@@ -202,6 +236,50 @@ class WorkerProcess(ProcessProtocol):
             self.transport.signalProcess(number)  # type: ignore[union-attr]
         except ProcessExitedAlready:
             pass  # it is gone, and will be reaped
+
+    # ------------------------------------------------------------------ called by the nursery
+
+    def adopt(self, pid: int, errors: int) -> None:
+        """It was forked for us and is our child: *pid*; *errors* is the reading end of its standard error."""
+        due, self._unborn = self._unborn, None
+        Child(self._reactor, self, pid, {2: errors})
+        if due:
+            self.signal(due)
+        else:
+            self._owner_started()
+
+    def start_alone(self, spec: LaunchSpec, stdin: int, stdout: int) -> None:
+        """It is started as any other after all."""
+        if self._unborn:
+            self.never_ran()
+            return
+        self._unborn = None
+        self.alive = False
+        try:
+            self._spawn(spec, stdin, stdout)
+        except OSError as error:
+            self._owner.process_exited(Ending(127, None, "start", error.errno or 22))
+            return
+        if self.alive:
+            self._owner_started()
+
+    def never_ran(self) -> None:
+        """It was killed before it was there, or nobody starts it any more; the owner learns of it in a later turn."""
+        if self._unborn is not None:
+            self._unborn = None
+            self.alive = False
+            self._reactor.callLater(0, self._owner.process_exited, Ending(None, signal.SIGKILL))
+
+    def _owner_started(self) -> None:
+        started: Callable[[], None] | None = getattr(self._owner, "process_started", None)
+        if started is not None:
+            started()
+
+    def _signal_unborn(self, number: int) -> None:
+        assert self._nursery is not None
+        self._unborn = max(self._unborn or 0, number) if number != signal.SIGKILL else number
+        if self._nursery.withdraw(self):
+            self.never_ran()
 
     # ------------------------------------------------------------------ called by Twisted
 

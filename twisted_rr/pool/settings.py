@@ -44,6 +44,7 @@ class PoolSettings:
 
     debug: bool = key(kinds.boolean(), default=False, doc="a fresh worker for each call")
     command: tuple[str, ...] = key(kinds.command(), default=(), doc="instead of server.command")
+    preload: bool | None = key(kinds.boolean(), default=None, doc="instead of server.preload")
     num_workers: int = key(
         kinds.integer(min=0, max=2048), default=0, doc="workers; 0: by CPU quota or affinity"
     )
@@ -100,6 +101,11 @@ class ServerSettings:
     group: str = key(kinds.string(), default="", doc="and this group; the user's own when absent")
     env: Mapping[str, str] = key(
         kinds.environment(), factory=dict, doc="added to the workers' environment, names upper-cased"
+    )
+    preload: bool | None = key(
+        kinds.boolean(),
+        default=None,
+        doc="import the application once and fork the workers; absent: if their command has --preload",
     )
     relay: str = key(kinds.address("pipes"), default="pipes", doc="pipes, unix://path or tcp://host:port")
     relay_pipes: bool = key(

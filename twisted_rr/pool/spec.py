@@ -40,12 +40,14 @@ class LaunchSpec:
     :ivar argv: the launcher's arguments, the worker's own last.
     :ivar env: the whole environment.
     :ivar command: the worker's own command line, for people.
+    :ivar preload: it is forked from a template that gets so many seconds to import the application; 0: it is not.
     """
 
     executable: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
     command: str
+    preload: float = 0.0
 
 
 @attrs.frozen
@@ -93,6 +95,18 @@ def launch_spec(
     python = sys.executable or "python3"
     argv = (python, "-I", "-S", launch.__file__, *steps, "--", *command)
     return LaunchSpec(python, argv, env, " ".join(command))
+
+
+def preload_patience(settings: PoolSettings, server: ServerSettings, auto: bool) -> float:
+    """`LaunchSpec.preload` of a pool's workers; *auto*: ``--preload`` in their command is enough.
+
+    A worker that connects to a listener by its pid (``server.relay``) is never preloaded.
+    """
+    asked = server.preload if settings.preload is None else settings.preload
+    if asked is None:
+        command = settings.command or server.command
+        asked = auto and "--preload" in command and "twisted_rr.worker" in command
+    return settings.allocate_timeout if asked and server.relay == "pipes" else 0.0
 
 
 def worker_env(

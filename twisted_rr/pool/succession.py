@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_rr.errors import Draining, WorkerStartError
 from twisted_rr.log import logger
 from twisted_rr.pool.pool import WorkerPool
+from twisted_rr.pool.rolling import Rolling
 from twisted_rr.pool.settings import PoolSettings
 from twisted_rr.pool.spec import PoolPlan
 from twisted_rr.pool.state import WorkerState
@@ -43,6 +44,7 @@ class Succession:
         self.replaces = always or pool.spec(plan) != pool.spec(pool.plan)
         self._candidate: Worker | None = None
         self._locked = False
+        self._took = 0.0
         self._log = logger("reload")
 
     @property
@@ -74,8 +76,11 @@ class Succession:
             raise Draining()
         if self._plan.settings.debug:
             return  # every call starts its own
+        self._pool.renew_template(self._plan)
+        begun = self._pool.now()
         self._candidate = self._pool.make_held(self._plan)
         await self._candidate.when_ready()
+        self._took = self._pool.now() - begun
 
     def check(self) -> None:
         """Just before `commit`: raises WorkerStartError when the tried worker has ended meanwhile."""
@@ -115,9 +120,10 @@ class Succession:
 
     async def _replace(self) -> None:
         try:
-            old, added = self._begin()
-            for worker in old:
-                await self._succeed(worker)
+            settings = self._plan.settings
+            rolling = Rolling(self._pool, settings.reset_batch, settings.reset_timeout, self._log)
+            old, added = self._begin(rolling)
+            await rolling.replace(old)
             await _serving(added)
         finally:
             self._release()
@@ -131,12 +137,14 @@ class Succession:
             wait.addErrback(_started_badly)
         return added
 
-    def _begin(self) -> tuple[list[Worker], list[Deferred[Any]]]:
+    def _begin(self, rolling: Rolling) -> tuple[list[Worker], list[Deferred[Any]]]:
         """The tried worker is one of all now; those that have yet to be replaced, and those started besides."""
         pool, crew, candidate = self._pool, self._pool.crew, self._candidate
         assert candidate is not None
         self._candidate = None
         old = [worker for worker in crew.workers if worker is not candidate]
+        if pool.spec(pool.plan) != pool.spec(self._plan):
+            pool.renew_template(pool.plan)  # nobody comes from it any more
         pool.apply(self._plan)
         crew.forgive()
         for worker in old:
@@ -148,23 +156,10 @@ class Succession:
             # The candidate takes the place of one, and whoever is too many goes without a successor.
             for worker in serving[: surplus + 1]:
                 crew.follow(worker, WorkerState.DESTROYED, self._plan.settings.reset_timeout)
+            rolling.tell(serving[0], candidate, self._took)
             serving = serving[surplus + 1 :]
         pool.admit(candidate)
         return serving, self._added()
-
-    async def _succeed(self, worker: Worker) -> None:
-        crew = self._pool.crew
-        if crew.draining:
-            raise Draining()
-        if worker.left or worker.replaced:
-            return  # it went by itself; who came for it is of the new kind
-        new = crew.succeed(worker, WorkerState.DESTROYED, self._plan.settings.reset_timeout)
-        try:
-            await new.when_ready()
-        except (WorkerStartError, CancelledError):
-            new.stop()
-            crew.keep(worker)
-            raise
 
 
 def _started_badly(failure: Failure) -> Exception:

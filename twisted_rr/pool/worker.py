@@ -155,7 +155,9 @@ class Worker:
         self.error: WorkerStartError | None = None
         self.created = time.time_ns()  # for display only
         self.born = self.since = host.reactor.seconds()
-        self.process = WorkerProcess(self, host.reactor, log, host.pidfd_open, host.killpg, start=host.start)
+        self.process = WorkerProcess(
+            self, host.reactor, log, host.pidfd_open, host.killpg, start=host.start, nursery=host.templates
+        )
         self._owner = owner
         self._host = host
         self._timeout = timeout
@@ -217,7 +219,12 @@ class Worker:
             return
         finally:
             ends.close()
-        if self.process.alive:
+        if self.process.alive and self._timer is None and self.process.pid:
+            self._begin_handshake()
+
+    def process_started(self) -> None:
+        """For the process: it is there, somewhat later than it was asked for."""
+        if not self.left:
             self._begin_handshake()
 
     def _make_ends(self, relay: str, relay_pipes: bool) -> Any:

@@ -10,11 +10,11 @@ import gc
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted_rr.errors import FrameError
-from twisted_rr.worker import descriptors, handshake, load, signals
+from twisted_rr.worker import descriptors, handshake, hooks, load, signals, stacks
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.report import say, tell_failure
 
@@ -28,39 +28,86 @@ NOT_LOADED = 3
 NOT_STARTED = 4
 """Exit codes: in good order; the relay broke; options; the application cannot be imported; its startup failed."""
 
+TEMPLATE = "RR_TEMPLATE"
+"""Set by the server in the environment of a template (`template`), and of no worker."""
+
 _CONCURRENCY = 1000
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a worker with the command line's *arguments*; the exit code."""
     options = _options().parse_args(arguments)
+    template = _template() if _is_template() else None
+    relay: Relay | None = None
     try:
-        relay = descriptors.take()
+        if template is not None:
+            control = template.take()
+        else:
+            relay = descriptors.take()
     except descriptors.RelayUnavailable as error:
         say(str(error))
         return WRONG_USE
     signals.ignore_interrupt()
+    stacks.install()
     try:
-        application = load.load(options.application, options.app_dir)
-        interface = options.interface
-        if interface == "auto":
-            interface = load.detect(options.application, application)
-        elif interface == "grpc":
-            application = load.services(options.application, application)
+        application, interface = _load(options)
     except load.LoadError as error:
         _explain(error, arguments)
         return NOT_LOADED
+    if template is not None:
+        _warm(interface, options)
+        relay = template.serve(control)
+    return OK if relay is None else _run(application, interface, relay, options, template is not None)
+
+
+def _load(options: argparse.Namespace) -> tuple[Any, str]:
+    application = load.load(options.application, options.app_dir)
+    interface = options.interface
+    if interface == "auto":
+        interface = load.detect(options.application, application)
+    elif interface == "grpc":
+        application = load.services(options.application, application)
+    return application, interface
+
+
+def _run(application: Any, interface: str, relay: Relay, options: argparse.Namespace, forked: bool) -> int:
     try:
+        if forked:
+            hooks.forked()
         reason = _serve(application, interface, relay, options)
     except (FrameError, ConnectionError) as error:
         reason = str(error)
-    except _NotStarted as error:
+    except (_NotStarted, hooks.HookFailed) as error:
         say(str(error))
         return NOT_STARTED
     if reason:
         say(str(reason))
         return RELAY_FAILED
     return OK
+
+
+def _is_template() -> bool:
+    """Whether the server wants to fork workers from this process; asked once, and nobody after us finds it."""
+    return os.environ.pop(TEMPLATE, "") != ""
+
+
+def _template() -> Any:
+    from twisted_rr.worker import template  # here, because most workers do without
+
+    return template
+
+
+def _warm(interface: str, options: argparse.Namespace) -> None:
+    """Import what serves *interface*, so that it is shared as well."""
+    if interface == "wsgi":
+        from twisted_rr.worker import wsgi_server  # noqa: F401
+
+        return
+    if interface == "grpc":
+        from twisted_rr.worker.grpc import serving  # noqa: F401
+    else:
+        from twisted_rr.worker import asgi  # noqa: F401
+    loop_factory(options.loop)
 
 
 class _NotStarted(Exception):
@@ -104,6 +151,12 @@ def _options() -> argparse.ArgumentParser:
         help="ASGI, gRPC coroutines: the event loop; auto: uvloop where it is installed",
     )
     parser.add_argument(
+        "--preload",
+        action="store_true",
+        help="let the server import the application once and fork the workers, which then share its memory "
+        "(without a server that can, each imports it)",
+    )
+    parser.add_argument(
         "--no-mux", action="store_true", help="serve one call at a time although the server offers more"
     )
     return parser
@@ -123,8 +176,12 @@ def _serve(application: Any, interface: str, relay: Relay, options: argparse.Nam
     if interface == "wsgi":
         from twisted_rr.worker import wsgi_server
 
+        hooks.begin()
         settle()
-        return wsgi_server.serve(application, relay, hello, 0 if options.no_mux else options.threads or 1)
+        calls = 0 if options.no_mux else options.threads or 1
+        reason = wsgi_server.serve(application, relay, hello, calls)
+        hooks.end()
+        return reason
     if interface == "grpc":
         return _serve_grpc(application, relay, hello, options)
 
@@ -136,7 +193,7 @@ def _serve(application: Any, interface: str, relay: Relay, options: argparse.Nam
     calls = 0 if options.no_mux else options.concurrency
     try:
         with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
-            return runner.run(asgi.serve(application, relay, hello, calls, settle))
+            return runner.run(_hooked(asgi.serve(application, relay, hello, calls, settle)))
     except LifespanFailed as error:
         raise _NotStarted(str(error))
 
@@ -146,13 +203,28 @@ def _serve_grpc(services: Services, relay: Relay, hello: handshake.Hello, option
 
     threads = options.threads or serving.THREADS
     if not services.needs_loop():
-        return serving.serve_threads(services, relay, hello, 0 if options.no_mux else threads)
+        hooks.begin()
+        reason = serving.serve_threads(services, relay, hello, 0 if options.no_mux else threads)
+        hooks.end()
+        return reason
 
     import asyncio
 
     calls = 0 if options.no_mux else options.concurrency
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
-        return runner.run(serving.serve_loop(services, relay, hello, calls, threads))
+        return runner.run(_hooked(serving.serve_loop(services, relay, hello, calls, threads)))
+
+
+async def _hooked(serve: Coroutine[Any, Any, str]) -> str:
+    """The application's own start and stop around *serve*."""
+    try:
+        await hooks.begin_on_loop()
+    except BaseException:
+        serve.close()
+        raise
+    reason = await serve
+    await hooks.end_on_loop()
+    return reason
 
 
 def loop_factory(name: str) -> Callable[[], Any]:

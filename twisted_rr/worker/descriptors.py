@@ -65,7 +65,7 @@ def take(environ: Mapping[str, str] | None = None) -> Relay:
         relay = _from_standard_descriptors()
     else:
         relay = _from_socket(_connect(address))
-    _protect_standard_descriptors()
+    protect()
     return relay
 
 
@@ -127,7 +127,8 @@ def _from_socket(connection: socket.socket) -> Relay:
     return Relay(fd, fd)
 
 
-def _protect_standard_descriptors() -> None:
+def protect() -> None:
+    """Make descriptor 0 /dev/null and 1 the standard error, with streams in ``sys`` that fit."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         try:
