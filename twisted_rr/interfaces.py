@@ -134,6 +134,9 @@ class IWorkerPool(IService):
     def reset() -> Deferred[None]:
         """Replace every worker, the new one first; fires when the old ones are reaped."""
 
+    def replace() -> Deferred[Any]:
+        """The same, and tells: fires with a `twisted_rr.pool.rolling.ResetReport`, fails with its ResetFailed."""
+
     def grow(count: int) -> Deferred[None]:
         """Start *count* more workers."""
 

@@ -6,6 +6,7 @@ import pytest
 from pool_world import World
 
 from twisted_rr.errors import NoFreeWorker, WorkerDied, WorkerStartError
+from twisted_rr.pool.rolling import ResetFailed
 from twisted_rr.pool.state import WorkerState
 
 
@@ -412,6 +413,63 @@ def test_a_reset_that_cannot_start_new_workers_keeps_the_old():
     for body in (b"1", b"2"):
         world.open(body)
     assert sorted(worker.request() for worker in world.workers[:2]) == [b"1", b"2"]
+
+
+def test_a_reset_replaces_so_many_at_a_time():
+    world = World(num_workers=5, reset_batch=2).start()
+    old = list(world.workers)
+    told = results(world.pool.replace())
+    waves = []
+    while new := world.new():
+        waves.append(len(new))
+        assert sum(worker.process.alive and not worker.told_to_stop() for worker in old) >= 5 - sum(
+            waves
+        ) + len(new)
+        for worker in new:
+            world.reactor.advance(0.25)
+            worker.answer_handshake()
+    assert waves == [2, 2, 1]
+    for worker in old:
+        worker.process.exit()
+    [report] = told
+    assert sorted(each.old for each in report.replaced) == sorted(worker.pid for worker in old)
+    assert [each.new for each in report.replaced] == [worker.pid for worker in world.workers[5:]]
+    assert [each.seconds for each in report.replaced] == [0.25, 0.5, 0.25, 0.5, 0.25]
+    assert report.kept == ()
+    assert world.pool.counts() == (5, 5)
+
+
+def test_a_batch_of_which_one_does_not_start_keeps_one_old_worker_and_ends_there():
+    world = World(num_workers=4, reset_batch=2).start()
+    old = list(world.workers)
+    told = results(world.pool.replace())
+    first, second = world.new()
+    first.answer_handshake()
+    second.process.exit(code=1)
+    failed = error_of(told)
+    assert isinstance(failed, ResetFailed)
+    assert len(failed.report.replaced) == 1
+    assert failed.report.replaced[0].new == first.pid
+    assert len(failed.report.kept) == 3
+    assert "3 old workers stay, 1 replaced before" in str(failed)
+    gone = [worker for worker in old if worker.told_to_stop()]
+    assert len(gone) == 1
+    gone[0].process.exit()
+    world.reactor.advance(60)
+    assert world.new() == []
+    assert world.pool.counts() == (4, 4)
+
+
+def test_a_reset_tells_the_calls_that_were_cut():
+    world = World(num_workers=1, reset_timeout=9.0).start()
+    [old] = world.workers
+    world.open()
+    old.request()
+    told = results(world.pool.replace())
+    world.up()
+    world.reactor.advance(9.1)
+    old.process.exit()
+    assert told[0].lost == 1
 
 
 def test_a_busy_worker_gets_reset_timeout_to_finish():

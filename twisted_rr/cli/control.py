@@ -1,4 +1,4 @@
-"""`twisted-rr drain`, `undrain`, `stop`, `reload` and `status`: verbs for a server that runs already.
+"""`twisted-rr drain`, `undrain`, `stop`, `reload`, `reset` and `status`: verbs for a server that runs already.
 
 Fit for preStop hooks, HEALTHCHECK and exec probes: they load neither Twisted nor click, and say by the exit code
 how it went: 0 done (or yes), 1 not (or no), 2 wrong usage, 3 no server there.
@@ -25,6 +25,7 @@ VERBS: Mapping[str, str] = {
     "undrain": "Take a drain back.",
     "stop": "Stop a server as SIGTERM does.",
     "reload": "Apply a changed configuration: all of it, or nothing.",
+    "reset": "Replace the workers, the new ones first.",
     "status": "Tell how a server fares.",
 }
 
@@ -38,6 +39,8 @@ _LAST_STEPS = 3.0
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    if options.verb == "reset":
+        _split_names(options)
     target = Target(
         socket=options.socket,
         config=options.config,
@@ -63,9 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False, epilog=_CODES)
-        verb.add_argument(
-            "application", nargs="?", metavar="MODULE:ATTRIBUTE", help="of a server without a configuration"
-        )
+        if name == "reset":
+            verb.add_argument("names", nargs="*", metavar="POOL", help="of these pools [of all]")
+        else:
+            verb.add_argument(
+                "application",
+                nargs="?",
+                metavar="MODULE:ATTRIBUTE",
+                help="of a server without a configuration",
+            )
         verb.add_argument("-c", "--config", metavar="FILE", help="the server's configuration [.rr.yaml]")
         verb.add_argument(
             "--socket", metavar="PATH", help="its admin socket, when it cannot be found by that"
@@ -101,6 +110,22 @@ def _reload_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _reset_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--wait", action="store_true", help="return when the old workers have ended, and tell of each"
+    )
+    verb.add_argument(
+        "--deadline", metavar="60s", help="wait so long at most, and exit with 1 if that was too short"
+    )
+
+
+def _split_names(options: argparse.Namespace) -> None:
+    """Names of pools have no colon; what has one is the application of a server without a configuration."""
+    applications = [name for name in options.names if ":" in name]
+    options.application = applications[0] if applications else None
+    options.pools = [name for name in options.names if ":" not in name]
+
+
 def _status_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--probe",
@@ -115,6 +140,7 @@ _OPTIONS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "undrain": lambda verb: None,
     "stop": _stop_options,
     "reload": _reload_options,
+    "reset": _reset_options,
     "status": _status_options,
 }
 
@@ -148,6 +174,18 @@ def _reload(options: argparse.Namespace, target: Target) -> int:
     asked = _chosen(workers=options.workers, deadline=options.deadline)
     reply = target.connect(None).ask("POST", f"/reload{asked}")
     return _outcome(options, reply, _reloaded)
+
+
+def _reset(options: argparse.Namespace, target: Target) -> int:
+    waits = options.wait or options.deadline is not None
+    worst = DONE
+    for pool in options.pools or [None]:
+        asked = _chosen(wait=waits, deadline=options.deadline, pool=pool)
+        reply = target.connect(None if waits else _PATIENCE).ask("POST", f"/reset{asked}")
+        worst = max(worst, _outcome(options, reply, _was_reset))
+        if reply.status >= 400 and not options.json:
+            sys.stdout.write(_was_reset(reply.told or {}) + "\n")
+    return worst
 
 
 def _status(options: argparse.Namespace, target: Target) -> int:
@@ -186,6 +224,7 @@ _RUN: Mapping[str, Callable[[argparse.Namespace, Target], int]] = {
     "undrain": _undrain,
     "stop": _stop,
     "reload": _reload,
+    "reset": _reset,
     "status": _status,
 }
 
@@ -233,6 +272,24 @@ def _reloaded(told: Mapping[str, Any]) -> str:
     if told["replaced"]:
         lines.append(f"workers replaced: {', '.join(told['replaced'])}")
     return "\n".join(lines) or "nothing has changed"
+
+
+def _was_reset(told: Mapping[str, Any]) -> str:
+    """A line for each worker; of one that was only asked for, the names of the pools."""
+    lines = []
+    for pool in told.get("pools", ()):
+        if isinstance(pool, str):
+            lines.append(f"{pool}: its workers are being replaced")
+            continue
+        name = pool["name"]
+        for each in pool.get("replaced", ()):
+            lines.append(
+                f"{name}: {each['old']} by {each['new']}, which took {each['seconds']:.2f} s to start"
+            )
+        lines += [f"{name}: {pid} stays" for pid in pool.get("kept", ())]
+        if pool.get("lost"):
+            lines.append(f"{name}: {pool['lost']} calls were cut, their time (reset_timeout) was over")
+    return "\n".join(lines)
 
 
 def _busy(told: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """``twisted-rr``."""
-    if sys.argv[1:2] and sys.argv[1] in ("drain", "undrain", "stop", "reload", "status"):
+    if sys.argv[1:2] and sys.argv[1] in ("drain", "undrain", "stop", "reload", "reset", "status"):
         # Probes and hooks, which are run often: without click and all that `main` needs.
         from .control import main as control
 

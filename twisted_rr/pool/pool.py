@@ -29,6 +29,7 @@ from twisted_rr.pool.cpus import default_workers
 from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
+from twisted_rr.pool.rolling import ResetFailed, ResetReport, Rolling
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 from twisted_rr.pool.spec import (
     LaunchSpec,
@@ -601,39 +602,39 @@ class WorkerPool(Service):
         return self._waiting.oldest()
 
     def reset(self) -> Deferred[None]:
-        """Replace every worker, the new one first; fires when the old ones are reaped.
+        """See `replace`."""
+        return self.replace().addCallback(lambda report: None)
 
-        Fails with WorkerStartError when a new one does not start; those not yet replaced stay. Fails with
+    def replace(self) -> Deferred[ResetReport]:
+        """Replace every worker, the new ones first, ``reset_batch`` at a time; fires when the old ones are reaped.
+
+        Fails with ResetFailed when a new one does not start; those not yet replaced stay. Fails with
         Draining in a drain.
         """
         return Deferred.fromCoroutine(self._reset())
 
-    async def _reset(self) -> None:
+    async def _reset(self) -> ResetReport:
         # A reload replaces workers too: one after the other.
         await self.replacing.acquire()
         try:
-            going = await self._replace_all()
+            old = [worker for worker in self.crew.workers if worker.ready]
+            rolling = await self._replace_all(old)
         finally:
             self.replacing.release()
-        await _all(going)
+        await _all([worker.when_gone() for worker in old if worker in self.crew.workers])
+        return ResetReport(tuple(rolling.replaced), lost=sum(worker.lost for worker in old))
 
-    async def _replace_all(self) -> list[Deferred[Worker]]:
-        crew = self.crew
-        if crew.draining:
+    async def _replace_all(self, old: Sequence[Worker]) -> Rolling:
+        if self.crew.draining:
             raise Draining()
         self.renew_template(self.plan)
-        old = [worker for worker in crew.workers if worker.ready]
-        going = [worker.when_gone() for worker in old]
-        for worker in old:
-            if worker.left or worker.replaced:
-                continue  # another was started for it, or will be
-            new = crew.succeed(worker, WorkerState.DESTROYED, self.settings.reset_timeout)
-            try:
-                await new.when_ready()
-            except WorkerStartError:
-                crew.keep(worker)
-                raise
-        return going
+        rolling = Rolling(self, self.settings.reset_batch, self.settings.reset_timeout, self._log)
+        try:
+            await rolling.replace(old)
+        except WorkerStartError as error:
+            kept = tuple(worker.pid for worker in old if not worker.left)
+            raise ResetFailed(error, ResetReport(tuple(rolling.replaced), kept)) from error
+        return rolling
 
     def grow(self, count: int) -> Deferred[None]:
         return Deferred.fromCoroutine(self._grow(count))

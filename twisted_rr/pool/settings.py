@@ -70,6 +70,11 @@ class PoolSettings:
     reset_timeout: float = key(
         kinds.duration(), default=60.0, doc="how long a worker may finish its calls in a reset"
     )
+    reset_batch: int = key(
+        kinds.integer(min=1, max=2048),
+        default=1,
+        doc="workers that a reset replaces at the same time; so many more run meanwhile",
+    )
     stream_timeout: float = key(
         kinds.duration(), default=60.0, doc="how long a one-call worker may ignore that its client left"
     )
@@ -97,15 +102,15 @@ class ServerSettings:
     """The ``server`` section: how every worker is started unless its pool says otherwise."""
 
     command: tuple[str, ...] = key(kinds.command(), default=(), doc="the workers' command")
-    user: str = key(kinds.string(), default="", doc="run workers as this user (name or number)")
-    group: str = key(kinds.string(), default="", doc="and this group; the user's own when absent")
-    env: Mapping[str, str] = key(
-        kinds.environment(), factory=dict, doc="added to the workers' environment, names upper-cased"
-    )
     preload: bool | None = key(
         kinds.boolean(),
         default=None,
         doc="import the application once and fork the workers; absent: if their command has --preload",
+    )
+    user: str = key(kinds.string(), default="", doc="run workers as this user (name or number)")
+    group: str = key(kinds.string(), default="", doc="and this group; the user's own when absent")
+    env: Mapping[str, str] = key(
+        kinds.environment(), factory=dict, doc="added to the workers' environment, names upper-cased"
     )
     relay: str = key(kinds.address("pipes"), default="pipes", doc="pipes, unix://path or tcp://host:port")
     relay_pipes: bool = key(

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from twisted_rr.errors import Cancelled, FrameError, PoolError
 from twisted_rr.interfaces import ICall, IHealth, IWorkerPool
+from twisted_rr.pool.rolling import ResetReport
 
 
 @implementer(ICall)
@@ -148,6 +149,7 @@ class FakePool(Service):
         self.start: Deferred[None] | None = None
         self.stop: Deferred[None] | None = None
         self.resets = 0
+        self.told: ResetReport | Exception = ResetReport()
         self.shed = 0
         self.debug = False
         self.max_message = 0
@@ -196,6 +198,11 @@ class FakePool(Service):
     def reset(self) -> Deferred[None]:
         self.resets += 1
         return succeed(None)
+
+    def replace(self) -> Deferred[ResetReport]:
+        """``told`` is what the reset tells, or an exception."""
+        self.resets += 1
+        return fail(self.told) if isinstance(self.told, Exception) else succeed(self.told)
 
     def grow(self, count: int) -> Deferred[None]:
         self.size += count

@@ -157,7 +157,7 @@ class Verbs:
         wait = self._hold(asked, over) if asked.waits else None
         if wait is None:
             over(202, {"state": drain.state, "pools": [pool.name for pool in pools]})
-        resets = DeferredList([pool.reset() for pool in pools], consumeErrors=True)
+        resets = DeferredList([pool.replace() for pool in pools], consumeErrors=True)
         resets.addCallback(self._was_reset, pools, wait, over)
         return wait
 
@@ -166,17 +166,21 @@ class Verbs:
     ) -> None:
         if wait is not None:
             self._waits.forget(wait)
-        failures = [failure for done, failure in results if not done]
-        for failure in failures:
+        failures = [(pool, failure) for pool, (done, failure) in zip(pools, results, strict=True) if not done]
+        for pool, failure in failures:
             assert isinstance(failure, Failure)
-            self._log.failure("the reset failed", failure=failure)
+            reason = str(failure.value)
+            self._log.error("the reset of pool {pool} failed: {reason}", pool=pool.name, reason=reason)
         told = {
             "done": not failures,
             "state": self._server.drain.state,
-            "pools": [{"name": pool.name, "workers": workers_of(pool)} for pool in pools],
+            "pools": [
+                {"name": pool.name, **_reported(outcome), "workers": workers_of(pool)}
+                for pool, (_, outcome) in zip(pools, results, strict=True)
+            ],
         }
         if failures:
-            told["reason"] = "; ".join(str(failure.value) for failure in failures)
+            told["reason"] = "; ".join(f"{pool.name}: {failure.value}" for pool, failure in failures)
         answer(500 if failures else 200, told)
 
     # ---------------------------------------------------------------- reload
@@ -250,6 +254,12 @@ def _status_of(error: BaseException | None) -> int:
     if isinstance(error, ConfigError):
         return 422
     return 409 if isinstance(error, WrongState | Draining) else 500
+
+
+def _reported(outcome: Any) -> dict[str, Any]:
+    """What became of each worker, of a reset that went through or did not."""
+    report = getattr(outcome.value, "report", None) if isinstance(outcome, Failure) else outcome
+    return {} if report is None else dict(report.record())
 
 
 class _Once:
