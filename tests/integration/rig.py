@@ -50,12 +50,24 @@ def alive(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The child processes of *pid*, zombies too."""
+    """The child processes of *pid*, zombies too; none when it is gone."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += [int(word) for word in (task / "children").read_text().split()]
+    with contextlib.suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += [int(word) for word in (task / "children").read_text().split()]
     return sorted(found)
+
+
+def running(command: str) -> list[int]:
+    """The processes that have *command*, its words with spaces between, in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if command in line:
+                found.append(int(folder.name))
+    return [pid for pid in found if alive(pid)]
 
 
 def memory_kib(pid: int, field: str = "Pss") -> int:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import yaml
-from rig import APPS, BIN, alive, config_for, free_port, serving, until
+from rig import APPS, BIN, config_for, free_port, running, serving, until
 
 PYTHON = [sys.executable, "-u", "-c"]
 
@@ -49,8 +49,7 @@ def test_a_worker_that_cannot_work_fails_the_start(tmp_path, command, said):
     assert said in output, output
     assert time.monotonic() - began < 12
     assert output.count("Traceback") <= (2 if "no_such_module" in said else 0), output
-    left = subprocess.run(["pgrep", "-f", "--", command[-1]], capture_output=True, text=True).stdout.split()
-    assert not [pid for pid in left if alive(int(pid))]
+    assert not running(command[-1])
 
 
 def test_a_wrong_key_is_named_with_its_line_and_starts_nothing(tmp_path):

@@ -15,7 +15,18 @@ from contextlib import closing
 
 import pytest
 import yaml
-from rig import APPS, Background, RunningServer, alive, children, config_for, free_port, serving, until
+from rig import (
+    APPS,
+    Background,
+    RunningServer,
+    alive,
+    children,
+    config_for,
+    free_port,
+    running,
+    serving,
+    until,
+)
 
 APP = "drain_app:app"
 
@@ -415,8 +426,7 @@ def test_a_check_that_hangs_or_fails_never_slows_an_answer_and_leaves_no_process
         assert sorted(times)[44] < 0.1
         server.signal()
         assert server.wait(8) == 0
-        left = subprocess.run(["pgrep", "-f", "sleep 77.7"], capture_output=True, text=True).stdout.split()
-        assert not [pid for pid in left if alive(int(pid))]
+        assert not running("sleep 77.7")
     finally:
         server.kill()
 

@@ -7,11 +7,10 @@ import pty
 import select
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
-from rig import APPS, BIN, Background, RunningServer, alive, config_for, free_port, serving, until
+from rig import APPS, BIN, Background, RunningServer, alive, children, config_for, free_port, serving, until
 
 
 class Poller:
@@ -180,7 +179,7 @@ def test_term_at_any_instant_of_the_start_ends_without_orphans(tmp_path):
         )
         try:
             time.sleep(0.08 * step)
-            family = [pid for pid in _descendants(server.pid)]
+            family = children(server.pid)
             server.signal(signal.SIGTERM)
             code = server.wait(10)
             assert code in (0, -signal.SIGTERM), (step, code, server.log()[-2000:])
@@ -191,13 +190,6 @@ def test_term_at_any_instant_of_the_start_ends_without_orphans(tmp_path):
             )
         finally:
             server.kill()
-
-
-def _descendants(pid: int) -> list[int]:
-    found = subprocess.run(
-        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    return [int(word) for word in found]
 
 
 class Terminal:
@@ -306,7 +298,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
 
 def test_a_closed_terminal_leaves_no_process(tmp_path):
     terminal = Terminal(tmp_path)
-    family = [terminal.pid, *_descendants(terminal.pid)]
+    family = [terminal.pid, *children(terminal.pid)]
     assert len(family) >= 3
     terminal.close()
     terminal.wait(6)
