@@ -5,11 +5,14 @@ Each finding is acted on by the crew or the worker; nothing here blocks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from twisted_rr.errors import ExecTimeout
 from twisted_rr.pool.host import PoolHost
 from twisted_rr.pool.settings import PoolSettings, SupervisorSettings
+from twisted_rr.pool.stacks import GRACE, ask
 from twisted_rr.pool.state import WorkerState
 from twisted_rr.pool.usage import usage
 from twisted_rr.pool.worker import Worker
@@ -34,6 +37,7 @@ class Supervisor:
         self._stream_timeout = settings.stream_timeout
         self._log = log
         self._timer: Any = None
+        self._asked: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()  # when for their stacks
         self._next_look = 0.0
         self._tick = TICK
         if self._limits.exec_ttl:
@@ -85,17 +89,25 @@ class Supervisor:
         return now - call.since >= self._limits.exec_ttl
 
     def _cut(self, worker: Worker, call: Call, now: float) -> None:
+        describe_id: Callable[[], str] | None = getattr(call.head, "request_id", None)
+        request = describe_id() if describe_id is not None else ""
         self._log.error(
             "call {call} is cut after {age:.1f} s on worker {pid} (supervisor.exec_ttl)",
-            call=call.head.describe(),
+            call=call.head.describe() + (f" ({request})" if request else ""),
             age=now - call.since,
             pid=worker.pid,
+            event="call_cut",
+            request=request,
         )
+        # Before the cancel, which would change what they show. Calls that hang together hang alike.
+        asked = now - self._asked.get(worker, float("-inf")) >= CANCEL and ask(worker.pid, worker.told_pid)
+        if asked:
+            self._asked[worker] = now
         call.fail(ExecTimeout(self._limits.exec_ttl))
         if worker.mux:
             worker.end.cancel(call, "deadline")  # if it does not obey, it is replaced
         else:
-            worker.kill("exec_ttl")
+            worker.kill_soon("exec_ttl", GRACE if asked else 0.0)
 
     def _check_cancelled(self, worker: Worker, cancelled: list[Call], total: int, now: float) -> None:
         worker.overdue = {id(call): worker.overdue.get(id(call), now) for call in cancelled}
@@ -106,7 +118,15 @@ class Supervisor:
             if worker.end.streaming:
                 worker.kill("it goes on with a stream whose client left (stream_timeout)")
         elif not worker.left:
-            self._log.warn("worker {pid} does not end cancelled calls, it is replaced", pid=worker.pid)
+            ask(worker.pid, worker.told_pid)
+            self._log.warn(
+                "worker {pid} does not end cancelled calls, it is replaced: {calls}",
+                event="worker_disobeys",
+                pid=worker.pid,
+                calls=", ".join(
+                    f"{call.head.describe()} after {now - call.since:.1f} s" for call in cancelled[:5]
+                ),
+            )
             self._pool.crew.replace(worker, WorkerState.INVALID, warm=False)
         elif len(cancelled) == total:
             worker.stop()  # nothing else is left

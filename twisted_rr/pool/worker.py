@@ -94,6 +94,7 @@ class Worker:
     """
 
     __slots__ = (
+        "__weakref__",
         "_feed",
         "_host",
         "_kill_reason",
@@ -461,6 +462,15 @@ class Worker:
         self._leave()
         self._cancel_timer()
         self.process.signal(signal.SIGKILL)
+
+    def kill_soon(self, reason: str, seconds: float) -> None:
+        """As `kill`, but it has *seconds* to say something first; it gets no more calls."""
+        if not seconds or self.state in GOING:
+            self.kill(reason)
+            return
+        self._kill_reason = reason
+        self._leave()
+        self._schedule(seconds, lambda: self.kill(reason))
 
     def process_exited(self, ending: Ending) -> None:
         self._cancel_timer()

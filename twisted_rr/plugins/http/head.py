@@ -181,6 +181,13 @@ class RequestHead:
         """Method and path, without the query."""
         return f"{self.request.method} {path_of(self.request)}"
 
+    def request_id(self) -> str:
+        """What the client or a proxy calls this request (X-Request-Id), for logs; empty when nobody named it."""
+        for name, value in self.request.headers:
+            if name == b"x-request-id":
+                return value[:128].decode("ascii", "backslashreplace")
+        return ""
+
 
 def path_of(request: Request) -> str:
     """The target without its query: that may hold secrets."""
