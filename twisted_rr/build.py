@@ -391,9 +391,3 @@ def embed(
     """
     read = functools.partial(read_config, config, overrides=overrides)
     return make_server(read(), reactor, read=read)
-
-
-def describe_budget(budget: Budget) -> str:
-    """The budget of a stop in words, for the start's block."""
-    announce = f", {budget.announce_max:g}s of it to announce" if budget.announce_max else ""
-    return f"{budget.total:g}s to stop{announce}"

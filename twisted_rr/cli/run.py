@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from twisted.python.failure import Failure
 
 import twisted_rr
 from twisted_rr import log
-from twisted_rr.build import describe_budget, make_server
+from twisted_rr.build import make_server
 from twisted_rr.config import Config
 from twisted_rr.discovery import ServerPlugin
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
+from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
 from twisted_rr.net.inherited import Inherited
@@ -114,11 +115,26 @@ def start_facts(server: Server) -> dict[str, str]:
         urls = [url_of(child.address) for child in server.phase(phase) if hasattr(child, "address")]
         if urls:
             facts[name] = ", ".join(urls)
-    for pool in server.pools():
-        workers = pool.workers()
-        facts["workers"] = f"{len(workers)} x {max(each.limit for each in workers)} calls at once"
+    pools = {pool.name: capacity_of(pool.workers()) for pool in server.pools()}
+    if pools:
+        one = len(pools) == 1
+        facts["workers"] = ", ".join(text if one else f"{name} {text}" for name, text in pools.items())
     facts["stop"] = describe_budget(server.drain.budget)
     return facts
+
+
+def capacity_of(workers: Sequence[Any]) -> str:
+    """How many there are, and what one of them holds."""
+    if not workers:
+        return "none"
+    limit = max(each.limit for each in workers)
+    return f"{len(workers)} x {limit} {'call' if limit == 1 else 'calls'} at once"
+
+
+def describe_budget(budget: Budget) -> str:
+    """How long a stop takes at most."""
+    announce = f", {budget.announce_max:g}s of it to announce" if budget.announce_max else ""
+    return f"within {budget.total:g}s{announce}"
 
 
 def url_of(address: str) -> str:
