@@ -63,6 +63,51 @@ def test_a_repeated_header_block_is_the_same_object_and_keeps_what_was_derived()
     assert front.last.request.head.derived is None
 
 
+def test_a_request_that_comes_again_byte_for_byte_is_the_same_object() -> None:
+    front = serve(GET)
+    front.feed(GET)
+    first, second = front.exchanges
+    assert first.request is second.request
+    assert [exchange.calls for exchange in front.exchanges] == [["sent"], ["sent"]]
+    front.session.use(SessionSettings(max_fields=1))
+    front.feed(GET)
+    assert front.last.request is not first.request
+
+
+def test_a_repeated_request_in_two_pieces_or_with_another_behind_it_is_read_as_ever() -> None:
+    front = serve(GET)
+    front.feed(GET[:9])
+    front.feed(GET[9:])
+    front.feed(GET + GET)
+    assert len(front.exchanges) == 4 and front.wire().count(b"200 OK") == 4
+
+
+def test_content_is_never_taken_for_a_repeated_request() -> None:
+    front = serve(GET)
+    front.feed(post(b"", len(GET)))
+    front.feed(GET)
+    assert len(front.exchanges) == 2
+    assert front.last.content == GET
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"),
+    [(b"X-Forwarded-For: 1.1.1.1", True), (b"Real_Ip: 1.1.1.1", True), (b"X-Forwarded: 1", False)],
+)
+def test_a_block_tells_whether_a_front_has_to_look_at_its_names(field: bytes, odd: bool) -> None:
+    for _ in range(2):  # the second time its lines are remembered
+        front = serve(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % field)
+        assert front.last.request.head.odd is odd
+        assert front.last.request.ordinary
+
+
+@pytest.mark.parametrize(
+    "head", [CLOSE, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n", post(b"")]
+)
+def test_what_the_answer_depends_on_is_not_ordinary(head: bytes) -> None:
+    assert serve(head).last.request.ordinary is (b"POST" in head)
+
+
 def test_a_target_in_absolute_form_leaves_the_remembered_block_alone() -> None:
     front = serve(GET + b"GET http://x/ HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
     assert [exchange.request.host for exchange in front.exchanges] == [b"a", b"x", b"a"]

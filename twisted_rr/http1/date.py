@@ -23,11 +23,12 @@ class DateLine:
     second.
     """
 
-    __slots__ = ("_wall", "_line", "_since", "_until")
+    __slots__ = ("_wall", "_line", "_last", "_since", "_until")
 
     def __init__(self, wall: Callable[[], float] = time) -> None:
         self._wall = wall
         self._line = b""
+        self._last = b""
         self._since = 0.0
         self._until = -1.0
 
@@ -38,4 +39,11 @@ class DateLine:
             self._line = b"date: " + format_date(wall) + b"\r\n"
             self._since = now
             self._until = now + 1.0 - wall % 1.0
+            self._last = self._line + b"\r\n"
         return self._line
+
+    def last(self, now: float) -> bytes:
+        """The same as the last line of a head, with the empty line behind it."""
+        if not self._since <= now < self._until:
+            self.at(now)
+        return self._last

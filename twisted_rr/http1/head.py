@@ -28,6 +28,8 @@ CODING: Final = 3
 CONNECTION: Final = 4
 EXPECT: Final = 5
 UPGRADE: Final = 6
+#: Of no concern to the session, but perhaps to its front: see `HeaderBlock.odd`.
+ODD: Final = 7
 
 #: Fields the session itself must look at.
 KINDS: Final[dict[bytes, int]] = {
@@ -38,6 +40,10 @@ KINDS: Final[dict[bytes, int]] = {
     b"expect": EXPECT,
     b"upgrade": UPGRADE,
 }
+#: Fields by which a proxy speaks for its client.
+PROXY_FIELDS: Final = frozenset(
+    [b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"]
+)
 #: Parts of names whose values are secrets: their lines are never kept in a cache that clients share. Cookie,
 #: Authorization and Proxy-Authorization are among them.
 SECRET_PARTS: Final = (
@@ -82,12 +88,15 @@ class FieldName:
 
     def __init__(self, name: bytes) -> None:
         self.name = name
-        self.kind = KINDS.get(name, PLAIN)
+        kind = KINDS.get(name, PLAIN)
+        if not kind and (name in PROXY_FIELDS or b"_" in name):
+            kind = ODD
+        self.kind = kind
         self.cacheable = not any(part in name for part in SECRET_PARTS)
 
 
 class FieldLine:
-    """A valid line of a field the session acts on. *number* is its meaning where that is a number or a set of bits."""
+    """A valid line of a field the session acts on, or an odd one. *number* is its meaning where that is a number or a set of bits."""
 
     __slots__ = ("kind", "pair", "number")
 
@@ -125,9 +134,14 @@ class HeaderBlock:
     :ivar options: connection options: `CLOSE`, `KEEP_ALIVE`, `UPGRADING` or-ed.
     :ivar expect: 0, `EXPECTS_CONTINUE` or `EXPECTS_OTHER`.
     :ivar upgrade: the value of Upgrade.
+    :ivar odd: a name holds an underscore, or is one of `PROXY_FIELDS`: a front that cares may look at `headers`
+        then, and need not otherwise.
+    :ivar simple: in HTTP/1.1 it says that there is no content, and nothing else that the session would act on.
     """
 
-    __slots__ = ("headers", "derived", "host", "length", "options", "expect", "upgrade", "_codings")
+    __slots__ = (
+        "headers", "derived", "host", "length", "options", "expect", "upgrade", "odd", "simple", "_codings",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -137,6 +151,8 @@ class HeaderBlock:
         self.options = 0
         self.expect = 0
         self.upgrade = b""
+        self.odd = False
+        self.simple = False
         self._codings: list[bytes] | None = None
 
     def note(self, line: FieldLine) -> None:
@@ -156,6 +172,8 @@ class HeaderBlock:
             self._codings = (self._codings or []) + line.pair[1].lower().split(b",")
         elif kind == EXPECT:
             self.expect |= line.number
+        elif kind == ODD:
+            self.odd = True
         else:
             value = line.pair[1]
             self.upgrade = self.upgrade + b", " + value if self.upgrade else value
@@ -180,6 +198,7 @@ class HeaderBlock:
         copy.options = self.options
         copy.expect = self.expect
         copy.upgrade = self.upgrade
+        copy.odd = self.odd
         return copy
 
 
@@ -210,14 +229,17 @@ def parse_block(block: bytes, max_fields: int) -> HeaderBlock:
         del lines[max_fields:]
     # One pass in C over the lines all clients repeat; what it leaves is Host, Connection, credentials and news.
     pairs: list[Any] = list(map(_plain.young.get, lines))
-    if None in pairs:
-        for index, pair in enumerate(pairs):
-            if pair is None:
-                pairs[index] = take_line(result, lines[index])
+    for index, pair in enumerate(pairs):
+        if pair is None:
+            pairs[index] = take_line(result, lines[index])
     if excess:
         raise Refused(431, "too many header fields")
     result.headers = pairs
-    result.conclude()
+    if result.length >= 0 or result._codings is not None:
+        result.conclude()
+    else:
+        result.length = 0
+        result.simple = result.host is not None and not (result.options or result.expect or result.upgrade)
     return result
 
 
@@ -233,8 +255,12 @@ def take_line(block: HeaderBlock, line: bytes) -> tuple[bytes, bytes]:
                 _plain.put(line, pair)
             return pair
         special = FieldLine(field.kind, pair, _meaning(field.kind, value))
-        _special.put(line, special)
-    block.note(special)
+        if field.cacheable:
+            _special.put(line, special)
+    if special.kind == HOST and block.host is None:
+        block.host = special.pair[1]
+    else:
+        block.note(special)
     return special.pair
 
 
@@ -254,7 +280,8 @@ def parse_line(line: bytes) -> tuple[FieldName, bytes]:
         if field is None:
             field = _new_name(raw)
     value = line[colon + 1 :].strip(b" \t")
-    if value.translate(None, FIELD):
+    # The first question is the cheaper one, and enough for nearly every value.
+    if not value.decode("latin-1").isprintable() and value.translate(None, FIELD):
         raise Refused(400, "a control character in a header value")
     return field, value
 
@@ -316,18 +343,27 @@ def parse_request_line(line: bytes) -> RequestLine:
     if len(parts) != 3:
         raise Refused(400, "a malformed request line")
     method, target, version = parts
-    name = METHODS.get(method) or _method_name(method)
+    name = METHODS.get(method)
+    if (
+        name is not None
+        and version == b"HTTP/1.1"
+        and target[:1] == b"/"
+        and not target.translate(None, TARGET)
+    ):
+        result = RequestLine(name, target, 1, None)
+        # A query may hold secrets and seldom comes again.
+        if b"?" not in target:
+            _request_lines.put(line, result)
+        return result
+    if name is None:
+        name = _method_name(method)
     if not target or target.translate(None, TARGET):
         raise Refused(400, "an invalid character in the target")
     minor = 1 if version == b"HTTP/1.1" else _minor_version(version)
     if len(method) > MAX_METHOD:
         raise Refused(501, "a method longer than any known one")
     if target[0] == 0x2F and name != "CONNECT":
-        result = RequestLine(name, target, minor, None)
-        # A query may hold secrets and seldom comes again.
-        if b"?" not in target:
-            _request_lines.put(line, result)
-        return result
+        return RequestLine(name, target, minor, None)
     return _other_form(name, target, minor)
 
 

@@ -49,9 +49,10 @@ class ResponseHead:
     :ivar head: status line and field lines, without what is added when it is sent.
     :ivar dated: it brings its own Date.
     :ivar content: False when its status never has content (1xx, 204, 205, 304).
+    :ivar plain: it says its length and brings nothing else that `open_answer` would have to look at.
     """
 
-    __slots__ = ("status", "length", "close", "trailer", "head", "dated", "content")
+    __slots__ = ("status", "length", "close", "trailer", "head", "dated", "content", "plain")
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -61,6 +62,7 @@ class ResponseHead:
         self.head = b""
         self.dated = False
         self.content = status >= 200 and status not in (204, 205, 304)
+        self.plain = False
 
 
 #: Valid response names as given -> lower case.
@@ -129,6 +131,7 @@ def _finish(head: ResponseHead, lines: list[tuple[bytes, bytes, bytes]]) -> None
     if head.status == 205:
         parts.append(b"content-length: 0\r\n")
     head.head = b"".join(parts)
+    head.plain = head.content and head.length >= 0 and not head.dated and not head.close
 
 
 def with_fields(head: ResponseHead, lines: bytes) -> ResponseHead:

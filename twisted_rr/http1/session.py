@@ -63,6 +63,7 @@ class Session:
         "scheme", "peer", "host",
         "_transport", "_front", "_settings", "_clock",
         "_phase", "_mark", "_buffer", "_scanned", "_empty_lines", "_memo", "_memo_block", "_running", "_eof",
+        "_repeat", "_request", "_ordinary",
         "_exchange", "_beginning", "_loss", "_body", "_discarded", "_held", "_in_body", "_paused", "_expecting",
         "_minor", "_is_head", "_close", "_head_sent", "_answered", "_left", "_announced",
         "_producing", "_backed_up", "_written", "_stall",
@@ -94,6 +95,8 @@ class Session:
         self._empty_lines = 0
         self._memo = b"\r\n"  # no block is this one
         self._memo_block = _NO_BLOCK
+        self._repeat = b""  # a whole request without content, as received
+        self._request: Request | None = None  # what it says
         self._running = False  # inside the loop over the buffer
         self._eof = False
         # the exchange
@@ -107,6 +110,7 @@ class Session:
         self._paused = False  # the transport does not read
         self._expecting = False  # the client waits for 100
         # the answer
+        self._ordinary = False  # nothing about it has to be decided
         self._minor = 1
         self._is_head = False
         self._close = False
@@ -123,6 +127,12 @@ class Session:
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        if data == self._repeat and self._phase <= IDLE and not self._buffer:
+            request = self._request
+            if request is not None:
+                self._empty_lines = 0
+                self._begin(request)
+                return
         if self._phase >= CLOSING:
             return
         self._buffer = self._buffer + data if self._buffer else data
@@ -189,6 +199,7 @@ class Session:
         self._settings = settings
         self._memo = b"\r\n"
         self._memo_block = _NO_BLOCK
+        self._request = None
 
     def close_idle(self, half_received: bool = False) -> bool:
         """Close (FIN, lingering) when no exchange is open and no head half received; True when closed or closing.
@@ -237,6 +248,15 @@ class Session:
             return
         if self._head_sent or head.status < 200:
             raise BadResponse("a second head" if self._head_sent else "an interim head as the final one")
+        if (
+            head.plain
+            and self._ordinary
+            and not more
+            and head.length == len(body)
+            and not self._front.draining
+        ):
+            self._answer_at_once(head.head + _date.last(self._clock()) + body)
+            return
         close = self._close or head.close
         if self._front.draining:
             close = True
@@ -256,6 +276,24 @@ class Session:
         self._transport.write(data)
         if not more:
             self._complete()
+
+    def _answer_at_once(self, data: bytes) -> None:
+        """The whole answer to an ordinary request: what `respond` does without what most answers do not need."""
+        self._head_sent = True
+        self._written += len(data)
+        self._transport.write(data)
+        self._answered = True
+        exchange = self._exchange
+        if exchange is None:  # `_begin` settles it, or the connection is lost
+            return
+        if self._transport.buffered():
+            self._settle()
+            return
+        self._exchange = None
+        self._phase = IDLE
+        exchange.sent()
+        if self._buffer or self._eof or self._paused:
+            self._advance()
 
     def send(self, body: bytes, more: bool) -> None:
         """Send a piece of the content. One that contradicts the content-length cuts: ``lost("length")``.
@@ -368,47 +406,51 @@ class Session:
     def _take_head(self) -> bool:
         """Begin an exchange if the buffer holds a whole head; whether there may be more to do."""
         data = self._buffer
+        settings = self._settings
         end = data.find(b"\r\n\r\n", self._scanned)
         line_end = data.find(b"\r\n")
-        start = line_end + 2
         if (
             line_end <= 0
             or end < 0
-            or line_end > self._settings.max_line
-            or end - line_end > self._settings.max_header_bytes
+            or line_end > settings.max_line
+            or end - line_end > settings.max_header_bytes
         ):
             return self._take_partial(data, line_end)
         try:
             line = parse_request_line(data[:line_end])
-            block = data[start : end + 2]
+            block = data[line_end + 2 : end + 2]
             if block == self._memo:
                 head = self._memo_block
             else:
-                head = parse_block(block, self._settings.max_fields)
-                if len(block) <= MAX_MEMO:
+                head = parse_block(block, settings.max_fields)
+                if end - line_end <= MAX_MEMO:
                     self._memo = block
                     self._memo_block = head
-            self._buffer = data[end + 4 :]
-            self._scanned = 0
-            self._empty_lines = 0
-            self._begin(understand(line, head, self._settings.max_request_size))
+            request = understand(line, head, settings.max_request_size)
         except Refused as refused:
             self._refuse(refused, data[:5] == b"HEAD ")
             return False
+        end += 4
+        if end == len(data) and not request.length and end <= MAX_MEMO:
+            self._repeat = data
+            self._request = request
+        self._buffer = data[end:]
+        self._scanned = 0
+        self._empty_lines = 0
+        self._begin(request)
         return True
 
     def _begin(self, request: Request) -> None:
         """Open the exchange. It may be answered, or even lost, before the front has returned it."""
         self._phase = BUSY
         self._mark = -1.0
-        self._minor = 1 if request.version == "1.1" else 0
-        self._is_head = request.method == "HEAD"
-        self._close = not request.persistent
-        self._expecting = request.expect
         self._body = None
-        if request.length:
-            self._body = Body(request.length, self._settings)
-            self._body.trailers = request.trailers
+        if request.ordinary:
+            self._ordinary = True
+            self._minor = 1
+            self._is_head = self._close = self._expecting = False
+        else:
+            self._begin_other(request)
         self._head_sent = False
         self._answered = False
         self._discarded = 0
@@ -428,6 +470,17 @@ class Session:
             self._settle()
         elif self._backed_up:
             exchange.pause()
+
+    def _begin_other(self, request: Request) -> None:
+        """What an ordinary request need not say."""
+        self._ordinary = False
+        self._minor = request.minor
+        self._is_head = request.method == "HEAD"
+        self._close = not request.persistent
+        self._expecting = request.expect
+        if request.length:
+            self._body = Body(request.length, self._settings)
+            self._body.trailers = request.trailers
 
     def _take_partial(self, data: bytes, line_end: int) -> bool:
         """A head that is not complete, or too large: skip empty lines, refuse what can be refused already."""

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.task import Clock
 
-from twisted_rr.http1.head import HeaderBlock
+from twisted_rr.http1.head import ODD, FieldName, HeaderBlock, RequestLine
 from twisted_rr.http1.request import Request
 from twisted_rr.http1.response import ResponseHead
 from twisted_rr.plugins.http.config import HttpSettings
@@ -158,8 +158,11 @@ def request(
 ) -> Request:
     block = HeaderBlock()
     block.headers = list(headers)
-    host = dict(block.headers).get(b"host", b"")
-    return Request(method, target, version, block, length, host, expect, b"")
+    block.host = dict(block.headers).get(b"host", b"")
+    block.length = length
+    block.odd = any(FieldName(name).kind == ODD for name, _ in block.headers)
+    line = RequestLine(method, target, 1 if version == "1.1" else 0, None)
+    return Request(line, block, expect)
 
 
 class World:

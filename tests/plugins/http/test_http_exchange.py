@@ -68,11 +68,24 @@ def test_a_repeated_header_block_is_packed_once_and_reads_the_same() -> None:
     session = RecordingSession()
     wanted = request()
     contexts = []
-    for _ in range(3):
-        world.front.begin(session, wanted)
+    for _ in range(4):
+        again = request()
+        again.head = wanted.head
+        world.front.begin(session, again)
         contexts.append(world.call.context(MSGPACK))
-    assert contexts[0] == contexts[1] == contexts[2]
+    assert len(set(contexts)) == 1
     assert wanted.head.derived._packed is not None
+
+
+def test_a_repeated_request_has_its_context_already() -> None:
+    world = World()
+    session = RecordingSession()
+    wanted = request()
+    world.front.begin(session, wanted)
+    first = world.call.context(MSGPACK)
+    world.front.begin(session, wanted)
+    assert world.call.context(MSGPACK) is first
+    assert decode_request(CODEC_JSON, world.call.context(CODEC_JSON)) == decode_request(MSGPACK, first)
 
 
 def test_names_with_an_underscore_reach_no_worker() -> None:

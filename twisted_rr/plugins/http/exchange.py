@@ -15,7 +15,7 @@ from zope.interface import implementer
 from twisted_rr.errors import FrameError, RRError
 from twisted_rr.http1.request import Request
 from twisted_rr.http1.response import BadResponse
-from twisted_rr.interfaces import ICallReceiver
+from twisted_rr.interfaces import ICallHead, ICallReceiver
 from twisted_rr.wire.context import decode_trailers
 
 from . import answers, bodies
@@ -32,9 +32,9 @@ NOT_STORED = "the request could not be stored\n"
 STOPPING = "the server is stopping\n"
 
 
-@implementer(ICallReceiver)
-class Exchange:
-    """Made by ``Front.begin``; ends by `sent` or `lost`, exactly one of them, once.
+@implementer(ICallHead, ICallReceiver)
+class Exchange(RequestHead):
+    """Made by ``Front.begin``; ends by `sent` or `lost`, exactly one of them, once. It is its call's head too.
 
     :ivar since: monotonic seconds at its beginning.
     :ivar status: of the answer, 0 while there is none.
@@ -44,17 +44,18 @@ class Exchange:
     """
 
     __slots__ = (
-        "_call", "_collecting", "_front", "_pool", "_sending", "_session", "_state", "_trailers",
-        "cut", "head", "refused", "request", "since", "size", "status",
+        "_call", "_collecting", "_pool", "_sending", "_state", "_trailers",
+        "cut", "refused", "since", "size", "status",
     )  # fmt: skip
 
     def __init__(self, front: HttpFront, session: Any, request: Request) -> None:
-        self._front = front
-        self._session = session
+        self.front = front
+        self.session = session
         self.request = request
-        self.head = RequestHead(front, session, request)
+        self.content = None
+        self.spooled = False
         routes = front.routes
-        self._pool: Any = front.pool if routes is None else routes.pool(self.head.host(), request.target)
+        self._pool: Any = front.pool if routes is None else routes.pool(self.host(), request.target)
         self.since: float = front.seconds()
         self._call: Any = None
         self._collecting: bodies.Body | None = None
@@ -65,10 +66,6 @@ class Exchange:
         self.size = 0
         self.cut = False
         self.refused = False
-
-    def describe(self) -> str:
-        """One short word for logs."""
-        return self.head.describe()
 
     @property
     def worker_pid(self) -> int:
@@ -88,10 +85,10 @@ class Exchange:
         if not (pool.mux or pool.debug):
             self._collect()
         elif self.request.length == 0:
-            self._open(b"", False)
+            self._call = pool.open(self, b"", False, self)
         else:
             # Content that came with the head goes out with it. Waker when none did: `flush`, this turn.
-            self._front.turn.add(self)
+            self.front.turn.add(self)
 
     def flush(self) -> None:
         """The turn ends: a client that waits before it sends its content still gets its worker."""
@@ -100,11 +97,11 @@ class Exchange:
 
     def _open(self, data: bytes, more: bool) -> None:
         self._sending = more
-        self._call = self._pool.open(self.head, data, more, self)
+        self._call = self._pool.open(self, data, more, self)
 
     def _collect(self) -> None:
         try:
-            body = self.head.body = bodies.make(self.head)
+            body = self.content = bodies.make(self)
             if self.request.length == 0:
                 body.complete()
         except BadForm as error:
@@ -112,7 +109,7 @@ class Exchange:
             return
         if body.wanted and self.request.length:
             self._collecting = body
-            self._session.expect_continue()
+            self.session.expect_continue()
         else:
             self._open(b"", False)
 
@@ -141,7 +138,7 @@ class Exchange:
             return
         except OSError as error:
             text = "{request}: its content cannot be stored: {error}"
-            self._front.log.error(text, request=self.describe(), error=error)
+            self.front.log.error(text, request=self.describe(), error=error)
             self._answer(507, NOT_STORED)
             return
         self._collecting = None
@@ -149,7 +146,7 @@ class Exchange:
 
     def writable(self) -> None:
         """The call has room again."""
-        self._session.resume_body()
+        self.session.resume_body()
 
     # ------------------------------------------------------------------------------ the answer
 
@@ -159,10 +156,10 @@ class Exchange:
             self._after_head(codec, context, body, more)
             return
         # Most answers repeat a head: no call for those.
-        answer: answers.Answer | None = self._front.answers.cache.young.get(context)
+        answer: answers.Answer | None = self.front.answers.cache.young.get(context)
         if answer is None or answer.codec != codec:
             try:
-                answer = self._front.answers.head(codec, context)
+                answer = self.front.answers.head(codec, context)
             except answers.BadAnswer as error:
                 self._nonsense(error)
                 return
@@ -176,7 +173,7 @@ class Exchange:
         if not more:
             self._call = None
         try:
-            self._session.respond(answer.head, body, more or bool(trailers))
+            self.session.respond(answer.head, body, more or bool(trailers))
         except BadResponse as error:
             self._state = WAITING
             self._nonsense(error)
@@ -189,9 +186,9 @@ class Exchange:
             self._nonsense(answers.BadAnswer("the answer ends with an interim head"))
         elif answer.status == 100:
             # The application begins to read: the client may wait for just that.
-            self._session.expect_continue()
+            self.session.expect_continue()
         else:
-            self._session.interim(answer.head)
+            self.session.interim(answer.head)
 
     def data(self, body: bytes, more: bool) -> None:
         """A piece of the answer's content, from the worker."""
@@ -200,29 +197,29 @@ class Exchange:
             return
         self.size += len(body)
         if more:
-            self._session.send(body, True)
+            self.session.send(body, True)
             return
         self._call = None
         if not self._trailers:
-            self._session.send(body, False)
+            self.session.send(body, False)
             return
         if body:
-            self._session.send(body, True)
+            self.session.send(body, True)
         self._end_with(self._trailers)
 
     def _end_with(self, trailers: Sequence[tuple[bytes, bytes]]) -> None:
         try:
-            self._session.trailers(trailers)
+            self.session.trailers(trailers)
         except BadResponse as error:
             text = "{request}: trailers cannot be sent: {error}"
-            self._front.log.warn(text, request=self.describe(), error=error)
-            self._session.send(b"", False)
+            self.front.log.warn(text, request=self.describe(), error=error)
+            self.session.send(b"", False)
 
     def _after_head(self, codec: int, context: bytes, body: bytes, more: bool) -> None:
         """A second context: trailers at the end of a mux call; from a one-call worker it says nothing new."""
         if not answers.is_mux(codec, context):
             text = "{request}: a second head in the answer is passed over"
-            self._front.log.debug(text, request=self.describe())
+            self.front.log.debug(text, request=self.describe())
             self.data(body, more)
             return
         if more:
@@ -250,7 +247,7 @@ class Exchange:
         if self._call is None:
             return
         self._call = None
-        self._front.failed(self, error)
+        self.front.failed(self, error)
         if self._state == ANSWERING:
             self._break_off()
         else:
@@ -260,12 +257,12 @@ class Exchange:
         """The worker answered what cannot be sent."""
         self._give_up("client")
         text = "{request}: {error}"
-        self._front.log.error(text, request=self.describe(), error=error)
+        self.front.log.error(text, request=self.describe(), error=error)
         self._answer(500, getattr(error, "body", ""))
 
     def _refuse(self, error: Exception) -> None:
         self._collecting = None
-        self._answer(*answers.refusal(error, self._front.settings.internal_error_code, self._pool.debug))
+        self._answer(*answers.refusal(error, self.front.settings.internal_error_code, self._pool.debug))
 
     def _answer(self, status: int, body: str, fields: answers.Fields = ()) -> None:
         """A small answer of the server's own."""
@@ -273,11 +270,11 @@ class Exchange:
         content = body.encode()
         self.status = status
         self.size = len(content)
-        self._session.simple(status, content, fields)
+        self.session.simple(status, content, fields)
 
     def _break_off(self) -> None:
         self.cut = True
-        self._session.cut()
+        self.session.cut()
 
     def _give_up(self, reason: str) -> None:
         """Nobody waits for the call any more. It tells `failed` before this returns, which finds no call."""
@@ -299,13 +296,17 @@ class Exchange:
 
     def sent(self) -> None:
         """The kernel has the whole answer."""
-        self._end("")
+        if self._call is None and self.content is None:
+            self._state = OVER
+            self.front.over(self, "")
+        else:
+            self._end("")
 
     def lost(self, reason: str) -> None:
         """The answer cannot be completed; *reason* as in ``http1.contract.Exchange.lost``."""
         if reason == "length":
             text = "{request}: the answer contradicts its content-length and was cut"
-            self._front.log.error(text, request=self.describe())
+            self.front.log.error(text, request=self.describe())
             self.cut = True
         self._end(reason)
 
@@ -313,9 +314,9 @@ class Exchange:
         self._state = OVER
         if self._call is not None:
             self._give_up("timeout" if reason == "timeout" else "client")
-        if self.head.body is not None and not self.head.spooled:
-            self.head.body.close()
-        self._front.over(self, reason)
+        if self.content is not None and not self.spooled:
+            self.content.close()
+        self.front.over(self, reason)
 
     # --------------------------------------------------------------------------- from the front
 
@@ -339,4 +340,4 @@ class Exchange:
         if self._state == WAITING:
             self._answer(503, STOPPING, answers.RETRY_AFTER)
         if self._state != OVER:
-            self._session.cut()
+            self.session.cut()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from twisted_rr.http1.grammar import is_authority
+from twisted_rr.http1.head import PROXY_FIELDS
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -51,6 +52,7 @@ class Forwarding:
 
     :raises ValueError: for what is no network.
     :ivar names: the header fields that matter; a request without any of them has no `origin` to ask for.
+    :ivar usual: there are no others among them than `PROXY_FIELDS`.
     """
 
     def __init__(self, subnets: Iterable[str] = LOOPBACK, headers: Sequence[str] = HEADERS) -> None:
@@ -62,6 +64,7 @@ class Forwarding:
         self._unix = bool(words)
         self._clients = [name.strip().lower().encode("latin-1") for name in headers]
         self.names = frozenset((*self._clients, b"x-forwarded-proto", b"x-forwarded-host"))
+        self.usual = self.names <= PROXY_FIELDS
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the peer at this address may speak for others; None is a peer on a unix socket."""

@@ -6,7 +6,7 @@ Left out: bodies (`bodies`), and who may speak for the client (`forwarded`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from zope.interface import implementer
@@ -81,9 +81,13 @@ class Derived:
         return self._cookies
 
 
+PLAIN: Final = "plain"
+"""Stands for a `Derived` of a block seen once, which is made when it comes again: as a rule it does not."""
+
+
 def derive(front: HttpFront, session: Any, headers: Fields) -> Derived:
     """Settle client, scheme and host: the connection's own, or what a trusted peer says of them."""
-    # One pass in C answers both questions below for nearly every request.
+    # One pass in C answers both questions below.
     names = dict(headers)
     if b"_" in b"".join(names):
         headers = [field for field in headers if b"_" not in field[0]]
@@ -99,34 +103,50 @@ def derive(front: HttpFront, session: Any, headers: Fields) -> Derived:
 
 @implementer(ICallHead)
 class RequestHead:
-    """One request's head; makes the context for whichever worker takes the call.
+    """One request's head; makes the context for whichever worker takes the call. The base of `Exchange`.
 
-    :ivar body: what collects the content for a one-call worker, made by `spool`, or set before by the exchange.
+    :ivar content: what collects the content for a one-call worker, made by `spool`, or set before by the exchange.
     :ivar spooled: the pool asked for the spool, so the pool closes it.
     """
 
-    __slots__ = ("body", "front", "request", "session", "spooled")
+    __slots__ = ("content", "front", "request", "session", "spooled")
 
-    def __init__(self, front: HttpFront, session: Any, request: Request) -> None:
-        self.front = front
-        self.session = session
-        self.request = request
-        self.body: bodies.Body | None = None
-        self.spooled = False
+    front: HttpFront
+    session: Any
+    request: Request
+    content: bodies.Body | None
+    spooled: bool
 
     def mux_context(self, codec: int) -> bytes:
-        """The request array of mux.md 7."""
+        """The request array of mux.md 7; a request that its client repeats has it already."""
+        kept: tuple[int, bytes] | None = self.request.kept
+        if kept is not None and kept[0] == codec:
+            return kept[1]
+        context = self._mux_context(codec)
+        self.request.kept = (codec, context)
+        return context
+
+    def _mux_context(self, codec: int) -> bytes:
         request = self.request
-        derived: Derived = request.head.derived or self.derived()
-        headers = derived.packed() if codec == CODEC_MSGPACK else derived.headers
+        session = self.session
+        block = request.head
+        headers: Any
+        if block.derived is None and not block.odd and self.front.forwarding.usual:
+            # Nobody speaks for this client, and the fields go on as they are.
+            client, scheme, headers = session.peer, session.scheme, request.headers
+            block.derived = PLAIN
+        else:
+            derived = self.derived()
+            client, scheme = derived.client, derived.scheme
+            headers = derived.packed() if codec == CODEC_MSGPACK else derived.headers
         return encode_request(
             codec,
             request.method,
             request.target,
             request.version,
-            derived.scheme,
-            derived.client,
-            self.session.host,
+            scheme,
+            client,
+            session.host,
             headers,
             None,
         )
@@ -134,27 +154,26 @@ class RequestHead:
     def derived(self) -> Derived:
         """What follows from the header fields."""
         block = self.request.head
-        if block.derived is None:
+        if block.derived is None or block.derived is PLAIN:
             block.derived = derive(self.front, self.session, block.headers)
         derived: Derived = block.derived
         return derived
 
     def host(self) -> bytes:
         """The host that was asked for, as the client or a trusted proxy says; with its port."""
-        derived: Derived = self.request.head.derived or self.derived()
-        return derived.host or self.request.host
+        return self.derived().host or self.request.host
 
     def spool(self) -> bodies.Body:
         """Where the content is collected for a one-call worker.
 
         :raises forms.BadForm: it is a form that can be seen to be broken already.
         """
-        if self.body is None:
-            self.body = bodies.make(self)
-            if self.body.wanted:
+        if self.content is None:
+            self.content = bodies.make(self)
+            if self.content.wanted:
                 self.session.expect_continue()
         self.spooled = True
-        return self.body
+        return self.content
 
     def single_context(self, parsed: bool, uploads: bytes | None) -> tuple[int, bytes]:
         """Codec flags and context for a one-call worker (protocol.md 4.2)."""

@@ -156,7 +156,7 @@ class HttpFront(Front):
 
     def record(self, exchange: Exchange, lost: object) -> None:
         """A line of the access log."""
-        client = exchange.head.derived().client
+        client = exchange.derived().client
         access: Any = self._access
         access.record(
             exchange.request,
