@@ -300,11 +300,10 @@ def test_an_application_that_ignores_the_disconnect_is_cancelled_with_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def test(exchange: Exchange, stream: RecordingStream) -> None:
-        loop = asyncio.get_running_loop()
         exchange.task = asyncio.ensure_future(asyncio.sleep(1000))
         exchange.cancelled("client")
-        assert exchange.timer is not None
-        assert 0 < exchange.timer.when() - loop.time() <= CANCEL_GRACE
+        await exchange.receive()
+        exchange._look()
         exchange._insist()
         with pytest.raises(asyncio.CancelledError):
             await exchange.task
@@ -313,6 +312,34 @@ def test_an_application_that_ignores_the_disconnect_is_cancelled_with_a_line(
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert "GET /path is cancelled" in printed
+
+
+def test_an_application_that_does_not_listen_is_cancelled_soon_and_without_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        exchange.task = asyncio.ensure_future(asyncio.sleep(1000))
+        exchange.cancelled("client")
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(exchange.task, 10)
+
+    run(test)
+    assert capsys.readouterr().err == ""
+
+
+def test_one_that_has_heard_of_the_disconnect_gets_its_seconds() -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        loop = asyncio.get_running_loop()
+        exchange.task = asyncio.ensure_future(asyncio.sleep(1000))
+        exchange.cancelled("client")
+        await exchange.receive()
+        exchange._look()
+        assert not exchange.task.cancelling()
+        assert exchange.timer is not None
+        assert CANCEL_GRACE - 1 < exchange.timer.when() - loop.time() <= CANCEL_GRACE
+        exchange.task.cancel()
+
+    run(test)
 
 
 def test_a_failure_ends_the_call_and_wakes_receivers() -> None:

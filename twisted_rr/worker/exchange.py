@@ -26,8 +26,12 @@ _AWAITED: Final = (
 )
 
 CANCEL_GRACE: Final = 8.0
-"""Seconds an application may go on after ``http.disconnect``. Below the server's ``cancel_timeout``
+"""Seconds an application may go on after it was told ``http.disconnect``. Below the server's ``cancel_timeout``
 of 10 s, after which it would replace the worker."""
+
+UNHEARD: Final = 0.05
+"""Seconds after which one is cancelled that does not listen for ``http.disconnect``: it would do work for nobody, and
+keep its place from those who wait."""
 
 _GONE_PAUSE: Final = 0.01
 """Seconds that a piece of a stream to nobody takes. Without it an application that streams for ever,
@@ -64,7 +68,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_codec", "_given", "_head", "_headers", "_loop", "_more", "_pieces", "_readers", "_stream",
+        "_body", "_codec", "_given", "_head", "_headers", "_heard", "_loop", "_more", "_pieces", "_readers", "_stream",
         "_trailers", "_with_trailers", "_uninvited", "_writers", "asked", "gone", "phase", "scope", "task", "timer",
     )  # fmt: skip
 
@@ -95,6 +99,7 @@ class Exchange:
         self.phase = START
         self.asked = False
         self.gone = False
+        self._heard = False
         self.scope = scope
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -115,6 +120,7 @@ class Exchange:
                 self._readers.append(future)
             # woken by data, finished, cancelled, ask_to_end and the end of the answer
             await future
+        self._heard = self.gone
         return {"type": _DISCONNECT}
 
     def _next_piece(self) -> dict[str, Any]:
@@ -246,7 +252,7 @@ class Exchange:
         """The call was given up: the application is told, and gets some seconds to heed it."""
         self.gone = True
         self._body = b""
-        self.timer = self._loop.call_later(CANCEL_GRACE, self._insist)
+        self.timer = self._loop.call_later(UNHEARD, self._look)
         self._wake_readers()
         self._wake_writers()
 
@@ -262,6 +268,14 @@ class Exchange:
     def writable(self) -> None:
         """There is room for more of the answer."""
         self._wake_writers()
+
+    def _look(self) -> None:
+        """Whoever listens ends in its own way; whoever does not ends here."""
+        self.timer = None
+        if self._heard:
+            self.timer = self._loop.call_later(CANCEL_GRACE - UNHEARD, self._insist)
+        elif self.task is not None:
+            self.task.cancel()
 
     def _insist(self) -> None:
         self.timer = None

@@ -1,0 +1,1 @@
+"""Goodput under more load than the workers can answer."""

@@ -1,0 +1,162 @@
+"""Goodput from half the capacity to three times of it, with and without `max_queue_age`. See benchmarks/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.http.__main__ import machine
+from benchmarks.overload.client import Outcome, run
+
+APPS = {
+    # application, more of the SDK's options, more of the pool
+    "one-call": ("wsgi", ("--no-mux",), {}),
+    "mux": ("asgi", (), {"concurrency": 1}),
+    "busy": ("busy", (), {"concurrency": 1}),
+}
+FACTORS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _serving(folder: Path, kind: str, age: float, args: argparse.Namespace) -> Iterator[int]:
+    app, options, more = APPS[kind]
+    port = _port()
+    pool = {"num_workers": args.workers, **more, **({"max_queue_age": f"{age}s"} if age else {})}
+    config = {
+        "version": "3",
+        "server": {
+            "command": [
+                sys.executable,
+                "-m",
+                "twisted_rr.worker",
+                *options,
+                f"benchmarks.overload.app:{app}",
+            ],
+            "env": {"SERVICE_MS": f"{args.service_ms:g}", "PYTHONPATH": str(Path(__file__).parents[2])},
+        },
+        "http": {"address": f"127.0.0.1:{port}", "pool": pool},
+        "logs": {"mode": "none"},
+        "admin": {"socket": str(folder / f"{port}.sock")},
+    }
+    file = folder / "rr.json"
+    file.write_text(json.dumps(config))
+    server = subprocess.Popen([sys.executable, "-m", "twisted_rr.cli.entry", "serve", "-c", str(file)])
+    try:
+        _wait(port)
+        yield port
+    finally:
+        if _stop(server):
+            server.kill()
+        server.wait()
+
+
+def _stop(server: subprocess.Popen) -> bool:
+    """SIGTERM; True when that was not enough."""
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _wait(port: int) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("the server does not listen")
+
+
+def _cell(outcome: Outcome, factor: float) -> dict:
+    return {
+        "load": factor,
+        "sent": outcome.sent,
+        "goodput": round(outcome.goodput, 1),
+        "gave_up": outcome.gave_up,
+        "turned_away": outcome.statuses[503],
+        "other": sum(count for status, count in outcome.statuses.items() if status not in (200, 503)),
+        "p50_ms": round(outcome.percentile(0.5) * 1000),
+        "p99_ms": round(outcome.percentile(0.99) * 1000),
+        "client_lag_ms": round(outcome.lag * 1000),
+    }
+
+
+def measure(folder: Path, kind: str, age: float, args: argparse.Namespace) -> dict:
+    """One server, every load from low to high; the ratio of goodput at the highest to the best."""
+    capacity = args.workers / (args.service_ms / 1000)
+    cells = []
+    with _serving(folder, kind, age, args) as port:
+        asyncio.run(run(port, capacity / 2, 1.0, args.patience))  # everything is warm then
+        for factor in args.loads:
+            outcome = asyncio.run(run(port, capacity * factor, args.seconds, args.patience))
+            cells.append(_cell(outcome, factor))
+            print(".", end="", file=sys.stderr, flush=True)
+            time.sleep(args.patience)  # what is left in the queue is nobody's concern in the next cell
+    print(file=sys.stderr)
+    best = max(cell["goodput"] for cell in cells)
+    return {
+        "workers": kind,
+        "max_queue_age": age,
+        "capacity": capacity,
+        "best": best,
+        "ratio": round(cells[-1]["goodput"] / best, 3),
+        "cells": cells,
+    }
+
+
+def _table(found: list[dict]) -> str:
+    lines = []
+    for each in found:
+        age = f"max_queue_age {each['max_queue_age']:g} s" if each["max_queue_age"] else "no max_queue_age"
+        lines.append(
+            f"\n{each['workers']}, {age}: {each['ratio']:.2f} of the best goodput at the highest load"
+        )
+        lines.append("  load  sent/s  good/s  turned away  gave up  p50 ms  p99 ms")
+        for cell in each["cells"]:
+            rate = each["capacity"] * cell["load"]
+            lines.append(
+                f"  {cell['load']:4.2f}  {rate:6.0f}  {cell['goodput']:6.1f}  {cell['turned_away']:11d}  "
+                f"{cell['gave_up']:7d}  {cell['p50_ms']:6d}  {cell['p99_ms']:6d}"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
+    parser.add_argument("--kinds", nargs="*", choices=sorted(APPS), default=["one-call", "mux"])
+    parser.add_argument("--ages", nargs="*", type=float, default=[0.5, 0.0], help="max_queue_age; 0: none")
+    parser.add_argument("--loads", nargs="*", type=float, default=list(FACTORS), help="parts of the capacity")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--service-ms", type=float, default=20.0)
+    parser.add_argument("--patience", type=float, default=1.0, help="seconds after which a client is gone")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of load in each cell")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = [measure(Path(folder), kind, age, args) for kind in args.kinds for age in args.ages]
+    print(_table(found))
+    print(json.dumps({"machine": machine(), "load_average": os.getloadavg()[0], "overload": found}))
+
+
+if __name__ == "__main__":
+    main()
