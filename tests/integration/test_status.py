@@ -9,9 +9,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -317,3 +319,49 @@ def test_in_flight_and_the_deadline_are_told_while_draining(tmp_path):
 def _draining(server: RunningServer) -> dict | None:
     _, headers, _ = server.status("/health")
     return headers if headers.get("x-rr-lifecycle", "").startswith("draining") else None
+
+
+@pytest.fixture
+def starved(tmp_path):
+    """A server that may open no descriptor more, with clients that hold all there were."""
+    with serving(tmp_path, admin={"socket": str(tmp_path / "admin.sock")}) as server:
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        used = len(os.listdir(f"/proc/{server.pid}/fd"))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + 10, hard))
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+        until(lambda: "EMFILE" in server.log(), why="the descriptors were not used up")
+        try:
+            yield server
+        finally:
+            for client in clients:
+                client.close()
+
+
+@pytest.mark.proves("F42:running")
+def test_without_descriptors_health_is_still_told(starved):
+    for path in ("/health", "/ready") * 10:
+        begun = time.monotonic()
+        assert starved.status(path)[0] == 200
+        assert time.monotonic() - begun < 0.5
+    together = [Background(starved.status, "/health") for _ in range(4)]
+    assert {each.result()[0] for each in together} == {200}
+    assert (
+        len(os.listdir(f"/proc/{starved.pid}/fd")) <= resource.prlimit(starved.pid, resource.RLIMIT_NOFILE)[0]
+    )
+
+
+@pytest.mark.proves("F42:announce")
+def test_without_descriptors_an_operator_is_heard_and_the_stop_is_told(starved, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "twisted_rr.cli.entry",
+        "status",
+        "--socket",
+        str(tmp_path / "admin.sock"),
+    ]
+    assert subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    starved.signal()
+    assert starved.status("/ready")[0] == 503
+    assert starved.status("/health")[0] == 200
+    assert starved.wait(30) == 0

@@ -303,7 +303,7 @@ class Port:
         self.address = address
         self.listening = False
 
-    def listen(self, factory: Any, reactor: Any) -> None:
+    def listen(self, factory: Any, reactor: Any, spare: int = 0) -> None:
         self.listening = True
 
     def finish(self) -> None:

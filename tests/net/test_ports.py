@@ -317,6 +317,35 @@ def test_without_fds_waiting_clients_are_refused_and_accepting_rests(epoll, code
     end(epoll, port, factory)
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_a_port_with_spare_fds_serves_as_many_clients_without_others(epoll, code, monkeypatch):
+    monkeypatch.setattr(ports, "PAUSE", 0.01)
+    ports.RESERVE.hold()
+    before = len(fds())
+    port, factory = bind("127.0.0.1:0"), Greeter()
+    port.listen(factory, epoll, spare=2)
+    for number in (1, 2):
+        port._socket = Scarce(port._socket, [code])
+        with client_of(port) as client:
+            spin(epoll, lambda number=number: len(factory.made) == number)
+            assert client.recv(10) == b"hi"
+            assert len(fds()) == before + 4  # port, both ends of the connection, one spare left
+        spin(epoll, lambda number=number: factory.lost == number)
+        assert len(fds()) == before + 3
+    port.close()
+    assert len(fds()) == before
+
+
+def test_more_clients_than_spare_fds_are_refused(epoll):
+    port, factory = bind("127.0.0.1:0"), Greeter()
+    port.listen(factory, epoll, spare=1)
+    port._socket = Scarce(port._socket, [errno.EMFILE, errno.EMFILE])
+    with client_of(port) as refused:
+        epoll.iterate(0.1)
+        assert refused.recv(10) == b"" and factory.made == []
+    end(epoll, port, factory)
+
+
 @pytest.mark.parametrize("code", [errno.ENOMEM, errno.ENOBUFS, errno.EINVAL])
 def test_other_shortages_let_accepting_rest_and_keep_the_clients(epoll, code, monkeypatch):
     monkeypatch.setattr(ports, "PAUSE", 0.01)

@@ -80,8 +80,6 @@ def alive(evidence: Evidence) -> Verdict:
     """I7."""
     if evidence.ready is None:
         return not_run("it never was ready")
-    if faults.STARVED in evidence.effects:
-        return not_run(faults.STARVED)
     end = _last_moment(evidence)
     seen = [probe for probe in evidence.channel("health") if evidence.ready <= probe.at and probe.ended < end]
     for probe in seen:

@@ -51,30 +51,39 @@ PASSING: Final = frozenset(
     }
 )
 
+#: The process, or the machine, has no file descriptors left.
+FDS: Final = frozenset((errno.EMFILE, errno.ENFILE))
+
 log: Final = logger("net")
 
 
 class Reserve:
-    """One open fd of the process, given up for a moment to accept and close what cannot be served."""
+    """Open fds without a use, given up one by one when there are no others: to refuse a client, or to serve a few."""
 
-    def __init__(self) -> None:
-        self._fd = -1
+    def __init__(self, count: int = 1) -> None:
+        self._count = count
+        self._fds: list[int] = []
 
     def hold(self) -> None:
-        """Open it, if it is not and there is room."""
-        if self._fd < 0:
+        """Open as many as there are to be, if there is room."""
+        while len(self._fds) < self._count:
             try:
-                self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                self._fds.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             except OSError:
                 return  # tried again at the next shortage
 
     def release(self) -> bool:
-        """Close it; False when it was not held."""
-        if self._fd < 0:
+        """Close one; False when none was held."""
+        if not self._fds:
             return False
-        os.close(self._fd)
-        self._fd = -1
+        os.close(self._fds.pop())
         return True
+
+    def end(self) -> None:
+        """Close all, and hold none any more."""
+        self._count = 0
+        while self.release():
+            pass
 
 
 RESERVE: Final = Reserve()
@@ -261,6 +270,7 @@ class BoundPort:
         self._factory: Any = None
         self._reactor: Any = None
         self._timer: Any = None
+        self._spare: Reserve | None = None
         self._sessions = 0
 
     def __repr__(self) -> str:
@@ -272,8 +282,10 @@ class BoundPort:
         """True from `listen` until it is closed."""
         return self._factory is not None
 
-    def listen(self, factory: Any, reactor: Any, backlog: int = BACKLOG) -> None:
+    def listen(self, factory: Any, reactor: Any, backlog: int = BACKLOG, spare: int = 0) -> None:
         """Accept connections for *factory* from now on.
+
+        *spare* fds are kept for them: as many connections at once are served when the process has no others left.
 
         :raises ListenError: the kernel refuses, or the port was closed.
         """
@@ -286,6 +298,9 @@ class BoundPort:
         except OSError as error:
             raise ListenError(self.address, in_words(error)) from error
         RESERVE.hold()
+        if spare:
+            self._spare = Reserve(spare)
+            self._spare.hold()
         self._factory = factory
         self._reactor = reactor
         factory.doStart()
@@ -322,6 +337,8 @@ class BoundPort:
             except OSError as error:
                 log.debug("{address} could not be removed: {reason}", address=self.address, reason=error)
         sock.close()
+        if self._spare is not None:
+            self._spare.end()
         if factory is not None:
             factory.doStop()
 
@@ -370,6 +387,8 @@ class BoundPort:
             except OSError as error:
                 if error.errno in PASSING:
                     continue
+                if self._spare is not None and error.errno in FDS and self._spare.release():
+                    continue
                 self._short(error, most)
                 break
             taken += 1
@@ -394,6 +413,9 @@ class BoundPort:
             return
         make: Any = UNIXTransport if self._unix else TCPTransport
         transport = make(client, protocol, name, self, number, self._reactor)
+        if self._spare is not None:
+            # In the turn in which its own is free again, lest somebody else takes it.
+            transport.on_closed = self._spare.hold
         protocol.makeConnection(transport)
 
     def _short(self, error: OSError, most: int) -> None:
@@ -403,7 +425,7 @@ class BoundPort:
         listening socket readable, which would spin the reactor.
         """
         refused = 0
-        if error.errno in (errno.EMFILE, errno.ENFILE) and RESERVE.release():
+        if error.errno in FDS and RESERVE.release():
             try:
                 refused = self._refuse(most)
             finally:

@@ -65,6 +65,9 @@ class _WriteAtOnce(_Mixin):
     _tempDataLen: int  # noqa: N815
     _flush_callbacks: list[Callable[[], None]] | None = None
 
+    on_closed: Callable[[], None] | None = None
+    """Called when the descriptor is free again."""
+
     # ------------------------------------------------------------------------------ writing
 
     def write(self, data: bytes) -> None:
@@ -259,6 +262,8 @@ class _WriteAtOnce(_Mixin):
         self._flush_callbacks = None
         super().connectionLost(reason)
         self._tls = None
+        if self.on_closed is not None:
+            self.on_closed()
 
     def startTLS(self, context: Any, normal: bool = True) -> None:
         """As Twisted's."""

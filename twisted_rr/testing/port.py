@@ -36,7 +36,7 @@ class FakePort:
 
     # -- the server's side
 
-    def listen(self, factory: Any, reactor: Any, backlog: int = 0) -> None:
+    def listen(self, factory: Any, reactor: Any, backlog: int = 0, spare: int = 0) -> None:
         """See `net.ports.BoundPort`."""
         self._factory = factory
         self.events.append("listen")

@@ -30,7 +30,7 @@ class Port:
         self.listening = False
         self.factory: Any = None
 
-    def listen(self, factory: Any, reactor: Any) -> None:
+    def listen(self, factory: Any, reactor: Any, spare: int = 0) -> None:
         self.diary.append("listen")
         self.factory = factory
         self.listening = True

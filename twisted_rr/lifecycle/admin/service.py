@@ -33,6 +33,8 @@ _SIGN_OF_LIFE = 10
 # For the last answers, of the time that the flush has.
 _LAST_ANSWERS = 0.15
 _MODE = 0o600
+# Operators at once that are answered when the process has no file descriptors left.
+_SPARE = 2
 
 
 class AdminService(Service):
@@ -102,7 +104,8 @@ class AdminService(Service):
         if self._port is None:
             self._open()
         if self._port is not None:
-            self._port.listen(AdminFactory(self.front, self._server.clock.seconds), self._server.reactor)
+            factory = AdminFactory(self.front, self._server.clock.seconds)
+            self._port.listen(factory, self._server.reactor, spare=_SPARE)
             self._log.info("operators are served at {socket}", socket=self.socket)
         self._begin_record()
         self._tick()

@@ -30,6 +30,9 @@ from twisted_rr.plugins.status.waiting import Waiter, WaitingRoom
 
 _SWEEP = 1.0
 
+# Probes at once that are answered when the process has no file descriptors left.
+_SPARE = 6
+
 # At the stop: how long a connection that was just accepted may take to send its question, and when the last
 # is aborted. Together below the 200 ms that may lie between the last answer and the exit (I10).
 _LAST_QUESTIONS = 0.05
@@ -328,7 +331,7 @@ class StatusService(Service):
         self.privilegedStartService()
         super().startService()
         factory = _Factory(self.front, self._settings, self._host.clock.seconds)
-        self._port.listen(factory, self._host.reactor)
+        self._port.listen(factory, self._host.reactor, spare=_SPARE)
         self._collector.start()
         self._checks.start()
         self._unwatch = self._host.drain.watch(self._changed)
