@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from front_world import RecordingSession, World, request
+from front_world import UNIX, RecordingSession, World, request
 
 from twisted_rr.errors import (
     ApplicationError,
@@ -752,4 +752,25 @@ def test_the_access_log_has_one_line_for_each_exchange() -> None:
         "203.0.113.7 GET /p 200 4 0.250 curl/8",
         "203.0.113.7 HEAD /h 200 0 0.000 curl/8",
         "203.0.113.7 GET /path 499 0 0.000 - (incomplete)",
+    ]
+
+
+def test_a_client_that_leaves_with_the_head_it_asked_for_has_had_everything() -> None:
+    """An application that streams is not done then; curl -I does not wait for it."""
+    world = World(access_logs=True)
+    _, exchange = world.exchange(request("HEAD"))
+    world.call.head(MSGPACK, OK, b"hi")
+    exchange.lost("client")
+    assert world.call.cancelled == "client"
+    assert (world.front.in_flight.finished, world.front.in_flight.lost) == (1, 0)
+    assert world.host.log("access").lines() == ["203.0.113.7 HEAD /path 200 0 0.000 -"]
+
+
+def test_what_is_refused_before_it_is_a_request_has_a_line_too() -> None:
+    world = World(access_logs=True).start()
+    world.connect().send(b"GET /x\r\n\r\n")
+    world.connect(UNIX).send(b"GET / HTTP/2.0\r\n\r\n")
+    assert world.host.log("access").lines() == [
+        "203.0.113.7 refused 400 a malformed request line",
+        "unix refused 505 a protocol version other than 1.x",
     ]

@@ -1,4 +1,4 @@
-"""The access log: one line for each exchange, off unless ``http.access_logs`` asks for it.
+"""The access log: one line for each exchange and each refusal, off unless ``http.access_logs`` asks for it.
 
 Left out: where the line goes and how it is escaped (`twisted_rr.log`).
 """
@@ -37,6 +37,13 @@ class AccessLog:
             duration=duration,
             agent=_agent(request.headers),
         )
+
+    def refuse(self, remote: str, status: int, reason: str) -> None:
+        """What came was no request that could be served, or the rest of its content was not: it got *status*.
+
+        Where the content is at fault its exchange has a line too, as one without an answer of its own.
+        """
+        self._log.info("{remote} refused {status} {reason}", remote=remote, status=status, reason=reason)
 
 
 def _agent(headers: list[tuple[bytes, bytes]]) -> str:

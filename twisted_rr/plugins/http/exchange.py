@@ -308,6 +308,8 @@ class Exchange(RequestHead):
             text = "{request}: the answer contradicts its content-length and was cut"
             self.front.log.error(text, request=self.describe())
             self.cut = True
+        elif self._state != WAITING and self.request.method == "HEAD":
+            reason = ""  # its client has had all there is; the worker may have gone on with the content
         self._end(reason)
 
     def _end(self, reason: str) -> None:

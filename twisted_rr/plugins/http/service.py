@@ -90,6 +90,7 @@ class HttpFront(Front):
         self._access = AccessLog(self.host.log("access")) if settings.access_logs else None
         self.records = settings.access_logs
         self._limits = session_settings(settings, self.host.setting("drain"))
+        self.limit_silence(settings.timeouts.write)
         self._trusted.clear()
         for session in self.connections:
             session.use(self._limits)
@@ -132,9 +133,10 @@ class HttpFront(Front):
 
     def refused(self, session: Any, status: int, reason: str) -> None:
         """The session answers for itself: the client's fault."""
-        self.log.debug(
-            "{peer}: {status} {reason}", peer=session.peer and session.peer[0], status=status, reason=reason
-        )
+        peer = session.peer[0] if session.peer else "unix"
+        self.log.debug("{peer}: {status} {reason}", peer=peer, status=status, reason=reason)
+        if self._access is not None and status:
+            self._access.refuse(peer, status, reason)
 
     def activity(self) -> int:
         """A number that changes with every byte of the answers in flight, for ``status.liveness: strict``."""
