@@ -6,7 +6,10 @@ uses these classes in the worker's own process.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
+
+_EXCEPTION: Final = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning)\b")
 
 
 class RRError(Exception):
@@ -117,6 +120,32 @@ class NoFreeWorker(PoolError):
 
     def __str__(self) -> str:
         return f"no free worker after {self.waited:.1f} s"
+
+
+def last_words(stderr: list[str]) -> str:
+    """The line of *stderr* that says most: the last that names an exception, else the last; empty without any."""
+    named = [line for line in stderr if _EXCEPTION.match(line)]
+    return (named or stderr or [""])[-1].strip()
+
+
+class CrashLoop(NoFreeWorker):
+    """No worker is alive and the application does not start; one try after the other is made meanwhile.
+
+    :ivar tries: starts that failed since the last worker was ready.
+    :ivar reason: how the last one ended.
+    :ivar stderr: its last lines, oldest first.
+    """
+
+    def __init__(self, tries: int, reason: str, stderr: list[str]) -> None:
+        super().__init__(0.0)
+        self.tries = tries
+        self.reason = reason
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        last = last_words(self.stderr)
+        said = f"; it said: {last}" if last else ""
+        return f"no worker is alive and {self.tries} starts have failed: {self.reason}{said}"
 
 
 class QueueFull(PoolError):

@@ -5,7 +5,7 @@ import signal
 import pytest
 from pool_world import World
 
-from twisted_rr.errors import NoFreeWorker, WorkerDied, WorkerStartError
+from twisted_rr.errors import CrashLoop, NoFreeWorker, WorkerDied, WorkerStartError
 from twisted_rr.pool.rolling import ResetFailed
 from twisted_rr.pool.state import WorkerState
 
@@ -189,12 +189,10 @@ def test_a_mux_worker_that_answered_once_is_replaced_at_once():
     assert len(world.new()) == 1
 
 
-def test_workers_that_die_before_an_answer_are_replaced_with_growing_pauses():
-    world = World(num_workers=1).start()
-    serve_all(world)
-    world.workers[0].process.exit(signal=9)
+def pauses_of(world, tries):
+    """The pauses between starts that fail at once."""
     pauses = []
-    for _ in range(8):
+    for _ in range(tries):
         [worker] = world.new()
         worker.process.exit(code=1)
         pause = 0.0
@@ -203,9 +201,112 @@ def test_workers_that_die_before_an_answer_are_replaced_with_growing_pauses():
             pause += 0.05
             assert pause < 10
         pauses.append(round(pause, 2))
+    return pauses
+
+
+def test_workers_that_die_before_an_answer_are_replaced_with_growing_pauses():
+    world = World(num_workers=2).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    pauses = pauses_of(world, 8)
     assert pauses[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=0.06)
     assert pauses[-1] == pytest.approx(5.0, abs=0.06)
-    assert len(world.alive) == 1
+    assert len(world.alive) == 2
+
+
+def test_while_no_worker_is_alive_the_pauses_stay_short():
+    world = World(num_workers=1).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    pauses = pauses_of(world, 8)
+    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4], abs=0.06)
+    assert pauses[3:] == pytest.approx([0.5] * 5, abs=0.06)
+
+
+def test_a_start_that_takes_long_to_fail_is_not_repeated_more_often_than_half_of_the_time():
+    world = World(num_workers=1).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    for _ in range(7):
+        while not (new := world.new()):
+            world.reactor.advance(0.05)
+        world.reactor.advance(2.0)
+        new[0].process.exit(code=1)
+    world.reactor.advance(1.9)
+    assert not world.new()
+    world.reactor.advance(0.2)
+    assert len(world.new()) == 1
+
+
+def test_one_start_at_a_time_while_starts_fail():
+    world = World(num_workers=4).start()
+    serve_all(world)
+    for worker in list(world.workers):
+        worker.process.exit(signal=9)
+    for worker in world.new():
+        worker.process.exit(code=1)
+    for _ in range(40):
+        world.open()
+        world.reactor.advance(0.1)
+    assert len(world.alive) == 1, "calls that come meanwhile start no other"
+
+
+def test_after_five_starts_that_fail_nobody_waits_until_one_succeeds():
+    world = World(num_workers=1, allocate_timeout=60.0).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    _, waiting = world.open()
+    for _ in range(5):
+        assert waiting.error is None
+        [worker] = world.new()
+        worker.process.stderr(b"Traceback\nModuleNotFoundError: No module named 'app'\n")
+        worker.process.exit(code=3)
+        world.reactor.advance(0.5)
+    assert isinstance(waiting.error, CrashLoop)
+    assert "5 starts have failed" in str(waiting.error)
+    assert str(waiting.error).endswith("it said: ModuleNotFoundError: No module named 'app'")
+    assert waiting.error.stderr[0] == "Traceback"
+    _, refused = world.open()
+    world.turn()
+    assert isinstance(refused.error, CrashLoop)
+    assert world.pool.health.alive() is None, "the next start may be the good one"
+    world.up()
+    _, served = world.open()
+    assert world.workers[-1].request() is not None
+    assert served.error is None
+
+
+def test_what_starts_that_fail_have_in_common_is_logged_once(monkeypatch):
+    world = World(num_workers=3).start()
+    serve_all(world)
+    log = world.pool.crew.workers[0].process._log
+    lines = []
+    monkeypatch.setattr(log, "info", lambda format, **fields: lines.append(fields.get("line")))
+    for worker in list(world.workers):
+        worker.process.exit(signal=9)
+    for _ in range(6):
+        for worker in world.new():
+            worker.process.stderr(b"Traceback of %d\nValueError at 0x7f%d\n" % (worker.pid, worker.pid))
+            worker.process.exit(code=3)
+        world.reactor.advance(0.5)
+    assert len([line for line in lines if line and line.startswith("ValueError")]) == 1
+    [worker] = world.new()
+    worker.process.stderr(b"another reason\n")
+    worker.process.exit(code=3)
+    assert lines[-1] == "another reason"
+
+
+def test_a_worker_that_is_ready_after_all_has_said_what_it_said():
+    world = World(num_workers=1).start()
+    serve_all(world)
+    world.workers[0].process.exit(signal=9)
+    [worker] = world.new()
+    worker.process.exit(code=3)
+    world.reactor.advance(0.2)
+    [worker] = world.new()
+    assert world.pool.crew.workers[0].process.held
+    worker.answer_handshake()
+    assert not world.pool.crew.workers[0].process.held
 
 
 def test_a_first_answer_ends_the_back_off():

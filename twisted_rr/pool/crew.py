@@ -11,14 +11,17 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from twisted_rr.errors import WorkerStartError
+from twisted_rr.errors import WorkerStartError, last_words
 from twisted_rr.pool.host import PoolHost
-from twisted_rr.pool.limits import EXACT, Backoff, jobs_limit
+from twisted_rr.pool.limits import ALONE, EXACT, LONGEST, Backoff, jobs_limit
 from twisted_rr.pool.settings import PoolSettings
 from twisted_rr.pool.state import WorkerState
 from twisted_rr.pool.worker import NEVER, Worker
 
 MOST = 2048
+TRIP = 5  # starts that fail one after the other until nobody waits for the next
+LISTEN = 3.0  # seconds that a start says nothing to the log when others start beside it
+DIFFERENT = 16  # last words that are remembered
 WARM = 2  # times its limit that a worker serves while its replacement is not up
 
 
@@ -39,6 +42,7 @@ class Crew:
     started; it goes on taking calls until some new worker is ready, then it retires. So the number of
     workers that take calls does not fall below the wanted one.
 
+    :ivar start_failures: workers that did not start since the last one that did.
     :ivar held: those of `workers` that take no calls yet: started to see whether other settings work.
     """
 
@@ -52,12 +56,16 @@ class Crew:
         self.impossible_since: float | None = None
         self.last_error: WorkerStartError | None = None
         self.backoff = Backoff(host.random)
+        self.start_failures = 0
+        self._burst: set[tuple[str, ...]] = set()  # what workers that failed have said, and the log has
+        self._last_try = 0.0  # seconds that the last start took to fail
         self._owner = owner
         self._host = host
         self._settings = settings
         self._log = log
         self._outgoing: deque[tuple[Worker, WorkerState, float | None]] = deque()
         self._timer: Any = None
+        self._listening: Any = None
         self._all_gone: list[Deferred[None]] = []
         self._spawning = False
 
@@ -86,6 +94,19 @@ class Crew:
     def draining(self) -> bool:
         drain = self._host.drain
         return self.stopping or (drain is not None and bool(drain.draining))
+
+    @property
+    def tripped(self) -> bool:
+        """No worker is alive and one start after the other fails: nobody is to wait for the next.
+
+        Starts go on, one a step; the first that succeeds ends it.
+        """
+        return self.start_failures >= TRIP and not self._settings.debug and not self.counts()[0]
+
+    @property
+    def _probing(self) -> bool:
+        """A start is under way, whose outcome decides about the next."""
+        return any(worker.end is None and not worker.left for worker in self.workers)
 
     # ------------------------------------------------------------------ starting
 
@@ -118,24 +139,42 @@ class Crew:
         missing = self.missing()
         if missing <= 0 or (self.draining and not self._owner.demand()):
             return
-        if self.backoff.failures:
-            self._later()
-        else:
+        if not self.backoff.failures:
             self.spawn(missing)
+        elif not self._probing:  # else its end calls this again
+            self._later()
 
     def spawn(self, count: int) -> list[Worker]:
         """Start *count* workers now."""
+        company = count > 1 or self._probing
         # A worker may be gone before its making returned; it is counted afterwards, once.
         self._spawning = True
         try:
             made = [self._owner.make_worker() for _ in range(count)]
         finally:
             self._spawning = False
+        if self.backoff.failures or company:
+            # Where one does not start, the others as a rule say the same.
+            for worker in made:
+                worker.process.hold()
+            if not self.backoff.failures and self._listening is None:
+                self._listening = self._host.reactor.callLater(LISTEN, self._listen, made[:1])
         return made
+
+    def _listen(self, made: list[Worker]) -> None:
+        """A start that takes long is followed, in one of those that were started together."""
+        self._listening = None
+        for worker in made:
+            if not self.backoff.failures:
+                worker.process.release()
 
     def _later(self) -> None:
         if self._timer is None:
-            self._timer = self._host.reactor.callLater(self.backoff.pause(), self._one)
+            self._timer = self._host.reactor.callLater(self._pause(), self._one)
+
+    def _pause(self) -> float:
+        """Short while no worker is alive, but never shorter than a try takes: half a processor is left to others."""
+        return self.backoff.pause(LONGEST if self.counts()[0] else max(ALONE, self._last_try))
 
     def _one(self) -> None:
         self._timer = None
@@ -155,6 +194,8 @@ class Crew:
         """What failed so far is no reason to wait any more: another program is started now."""
         self.backoff.succeeded()
         self.impossible_since = None
+        self.start_failures = 0
+        self._burst.clear()
         self._cancel_timer()
 
     def limit_for_new(self) -> int:
@@ -168,6 +209,10 @@ class Crew:
     def ready(self, worker: Worker) -> None:
         """*worker* answered the handshake: one that waited for its replacement may go."""
         self.impossible_since = None
+        if self.start_failures >= TRIP:
+            self._log.info("workers start again, after {failures} that did not", failures=self.start_failures)
+        self.start_failures = 0
+        worker.process.release()
         if not self.starting:
             self._let_go()
         if self.backoff.failures:
@@ -177,6 +222,7 @@ class Crew:
         """Some worker gave its first answer."""
         if self.backoff.failures:
             self.backoff.succeeded()
+            self._burst.clear()
             self._cancel_timer()
             self.maintain()
 
@@ -186,6 +232,7 @@ class Crew:
         self._forget(worker)
         held = worker in self.held
         self.held.discard(worker)
+        self._hear_out(worker)
         if worker.error is not None and not held:
             self.last_error = worker.error
         if not self.stopping and not self.starting:
@@ -197,16 +244,30 @@ class Crew:
             for waiter in waiters:
                 waiter.callback(None)
 
+    def _hear_out(self, worker: Worker) -> None:
+        """The last words of one that is gone are in the log once, however many say the same."""
+        said = worker.process.said()
+        worker.process.release(drop=bool(worker.error) and said in self._burst)
+        if worker.error is not None and said and len(self._burst) < DIFFERENT:
+            self._burst.add(said)
+
     def _count_failure(self, worker: Worker) -> None:
         if worker.answered or worker.planned:
             return
         self.backoff.failed()
+        if worker.error is not None:
+            self.start_failures += (
+                not worker.unreachable
+            )  # the other kind is the pool's to judge (`hopeless`)
+            self._last_try = self._host.reactor.seconds() - worker.born
         if not worker.unreachable:
             self.impossible_since = None  # its program runs, so a start is possible
         elif self.impossible_since is None:
             self.impossible_since = self._host.reactor.seconds()
         if worker.error is not None:
             self._tell(worker.error)
+        if self.start_failures == TRIP and self.tripped:
+            self._tell_tripped(worker)
 
     def _tell(self, error: WorkerStartError) -> None:
         """The last lines of standard error went to the log as they came; the reason is one line more."""
@@ -214,7 +275,17 @@ class Crew:
             "{error}; try {failures}, the next in about {pause:.1f} s",
             error=str(error),
             failures=self.backoff.failures,
-            pause=self.backoff.pause(),
+            pause=self._pause(),
+        )
+
+    def _tell_tripped(self, worker: Worker) -> None:
+        assert worker.error is not None
+        self._log.error(
+            "no worker is alive and {failures} starts have failed: calls are refused until one succeeds; it said: {said}",
+            event="crash_loop",
+            failures=self.start_failures,
+            said=last_words(worker.error.stderr) or "nothing",
+            stderr=worker.error.stderr,
         )
 
     # ------------------------------------------------------------------ replacing
@@ -362,6 +433,7 @@ class Crew:
     def _end(self) -> None:
         self.stopping = True
         self._cancel_timer()
+        self._cancel_listening()
         self._outgoing.clear()
 
     def when_empty(self) -> Deferred[None]:
@@ -371,6 +443,11 @@ class Crew:
         waiter: Deferred[None] = Deferred()
         self._all_gone.append(waiter)
         return waiter
+
+    def _cancel_listening(self) -> None:
+        if self._listening is not None and self._listening.active():
+            self._listening.cancel()
+        self._listening = None
 
     def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():

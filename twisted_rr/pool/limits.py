@@ -11,6 +11,7 @@ from typing import Final
 JITTER: Final = 15  # percent, exclusive (protocol.md 3.7)
 FIRST: Final = 0.1
 LONGEST: Final = 5.0
+ALONE: Final = 0.5  # while no worker is alive every moment counts
 EXACT: Final = 8  # below this many jobs RoadRunner's jitter is nothing, and users count on the number
 
 
@@ -42,10 +43,10 @@ class Backoff:
         """A worker gave its first answer."""
         self.failures = 0
 
-    def pause(self) -> float:
-        """Seconds to wait before the next start."""
+    def pause(self, most: float = LONGEST) -> float:
+        """Seconds to wait before the next start, *most* at most."""
         if not self.failures:
             return 0.0
         # The exponent is capped too: 2.0 ** 2000 overflows after some hours of a crash loop.
-        longest = min(LONGEST, FIRST * 2.0 ** min(self.failures - 1, 16))
+        longest = min(LONGEST, most, FIRST * 2.0 ** min(self.failures - 1, 16))
         return longest * (1 - self._random() / 4)

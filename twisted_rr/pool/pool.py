@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from twisted_rr.errors import (
     ApplicationError,
+    CrashLoop,
     Draining,
     NoFreeWorker,
     Overloaded,
@@ -193,7 +194,7 @@ class WorkerPool(Service):
         if self.full():
             self._fail_later(call, QueueFull(self.settings.max_queue_size))
             return
-        if self.crew.impossible_since is not None and self.hopeless():
+        if self.crew.tripped or (self.crew.impossible_since is not None and self.hopeless()):
             call.end = self._lobby
             self._host.reactor.callLater(0, self._strand, call)
             self.crew.maintain()
@@ -327,6 +328,8 @@ class WorkerPool(Service):
         if self.crew.draining and worker.error is not None and not self.crew.counts()[0]:
             # In a drain nothing is gained by another try: those who wait are told at once.
             self._give_up()
+        elif self.crew.tripped:
+            self._give_up()
         self._check_finished()
 
     def look(self) -> None:
@@ -347,7 +350,11 @@ class WorkerPool(Service):
 
     def _strand(self, call: Call) -> None:
         self.stranded += self.crew.draining
-        self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
+        crew, last = self.crew, self.crew.last_error
+        if crew.tripped and last is not None:
+            self._fail(call, CrashLoop(crew.start_failures, last.reason, last.stderr))
+        else:
+            self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
 
     def worker_room(self, worker: Worker) -> None:
         self._serve()

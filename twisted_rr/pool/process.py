@@ -6,6 +6,7 @@ What goes over its relay is `twisted_rr.pool.worker`'s subject, what it is start
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from twisted_rr.pool.child import Child
 from twisted_rr.pool.spec import LaunchSpec
 
 LINE = 8192  # bytes of one line of standard error that are logged
+HELD = 500  # lines that are kept back at most
 TAIL = 12  # lines kept for the error of a worker that does not start
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+")
 POLL = 0.1  # seconds between two looks at a process that has no pidfd
 READS = 64  # reads of what is left on standard error when the process has ended
 
@@ -185,6 +188,7 @@ class WorkerProcess(ProcessProtocol):
         self._kind = kind
         self._start = start
         self._nursery = nursery
+        self._held: list[str] | None = None
         self._unborn: int | None = (
             None  # the signal that waits for it, 0 for none; None: it is not waited for
         )
@@ -214,6 +218,25 @@ class WorkerProcess(ProcessProtocol):
             self._start(self._reactor, self, spec.executable, spec.argv, spec.env, childFDs=fds)
         else:
             self._reactor.spawnProcess(self, spec.executable, spec.argv, spec.env, childFDs=fds)
+
+    def hold(self) -> None:
+        """Keep what it writes out of the log until `release`: others may say the same."""
+        if self._held is None:
+            self._held = []
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def release(self, drop: bool = False) -> None:
+        """What was held goes to the log, or nowhere (*drop*); what comes from now on goes there at once."""
+        held, self._held = self._held or [], None
+        for text in () if drop else held:
+            self._write(text)
+
+    def said(self) -> tuple[str, ...]:
+        """Its last lines without the numbers in them, by which one run differs from the next."""
+        return tuple(_NUMBER.sub("#", line) for line in self.tail)
 
     def signal(self, number: int) -> None:
         """Send *number* to the whole process group; nothing when the process has been reaped."""
@@ -350,4 +373,12 @@ class WorkerProcess(ProcessProtocol):
 
     def _line(self, text: str) -> None:
         self.tail.append(text)
+        if self._held is None:
+            self._write(text)
+            return
+        self._held.append(text)
+        if len(self._held) >= HELD:
+            self.release()
+
+    def _write(self, text: str) -> None:
         self._log.info("{kind} {pid}: {line}", kind=self._kind, pid=self.pid, line=text)

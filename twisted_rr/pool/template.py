@@ -198,6 +198,7 @@ class Template:
             return
         if message.get("ready"):
             self.ready = True
+            self.process.release()
             self._log.info(
                 "template {pid} has imported the application, workers are forked from it",
                 event="template_ready",
@@ -279,6 +280,7 @@ class Template:
         return gone
 
     def process_exited(self, ending: Ending) -> None:
+        self._templates.heard_out(self)
         self._templates.exited(self)
         waiters, self._gone = self._gone, []
         for waiter in waiters:
@@ -333,6 +335,7 @@ class Templates(Service):
         self._start = start
         self._prepared = False
         self._stopping = False
+        self._said: tuple[str, ...] = ()
         self._made: list[tuple[LaunchSpec, Template, float]] = []
         self._leaving: set[Template] = set()
 
@@ -382,6 +385,8 @@ class Templates(Service):
                 self._become_subreaper()
                 self._prepared = True
             template = Template(spec, self)
+            if self._said:
+                template.process.hold()  # until it is ready, or says something else than the one before
         except OSError as error:
             self.log.warn("no template, workers are started one by one: {reason}", reason=str(error))
             return None
@@ -401,6 +406,12 @@ class Templates(Service):
         if entry[1].process.alive:
             self._leaving.add(entry[1])
         entry[1].retire()
+
+    def heard_out(self, template: Template) -> None:
+        """The last words of one that could not import the application are in the log once."""
+        said = () if template.ready else template.process.said()
+        template.process.release(drop=bool(said) and said == self._said)
+        self._said = said
 
     def exited(self, template: Template) -> None:
         """A template has been reaped."""
