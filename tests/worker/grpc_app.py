@@ -18,6 +18,13 @@ def note(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def register_unary(grpc):
+    @grpc.method("t.S/Nap")
+    def nap(request, context):
+        time.sleep(float(request))
+        return request
+
+
 def register_sync(grpc):
     method = grpc.method
 

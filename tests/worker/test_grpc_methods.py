@@ -359,6 +359,19 @@ def test_answers_to_the_handshake_name_services_and_calls_at_once(start: Start) 
     assert relay.accepted.streams == 1000 and relay.accepted.services == ("t.S", "t.A")
 
 
+def test_quick_unary_methods_get_calls_ahead_until_one_is_slow(start: Start) -> None:
+    relay = GrpcRelay(start("--interface", "grpc", "--threads", "3", "grpc_app:register_unary"))
+    assert relay.accepted.streams == relay.end.limit == 12
+    naps = [relay.rpc("t.S/Nap", b"0.05") for _ in range(6)]
+    assert all(rpc.wait().messages == [b"0.05"] for rpc in naps)
+    assert relay.end.limit == 3
+    for _ in range(2000):  # on a busy machine not every one is seen as quick
+        relay.rpc("t.S/Nap", b"0").wait()
+        if relay.end.limit == 12:
+            break
+    assert relay.end.limit == 12
+
+
 def test_json_contexts_do_as_well(start: Start) -> None:
     process = start("--interface", "grpc", "grpc_app:register_sync")
     relay = GrpcRelay(process, MuxOffer(codecs=("json",)))

@@ -54,7 +54,7 @@ class GrpcLoopServer(LoopServer):
         self._variables = contextvars.copy_context()
         self._lock = threading.RLock()
         self._pool = ThreadPool(self.loop, self._lock, self.over, threads)
-        self._thread = threading.get_ident()
+        self._thread_id = threading.get_ident()
 
     def start(self, rest: bytes) -> None:
         """See `LoopServer.start`."""
@@ -62,7 +62,7 @@ class GrpcLoopServer(LoopServer):
 
     def dirty(self) -> None:
         """See `MuxWorkerOwner.dirty`. Threads of the pool say it too."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread_id:
             self._relay.schedule()
         elif not self.loop.is_closed():  # else the server is no more, and this thread late
             self.loop.call_soon_threadsafe(self._relay.schedule)

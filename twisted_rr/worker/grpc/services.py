@@ -201,6 +201,18 @@ class Services:
             method.asynchronous for methods in self._services.values() for method in methods.values()
         )
 
+    def unary_only(self) -> bool:
+        """Whether no method has a stream, as far as that is known before a call."""
+        return not self._generic and not any(
+            method.request_streaming or method.response_streaming
+            for methods in self._services.values()
+            for method in methods.values()
+        )
+
+    def any_slow(self) -> bool:
+        """Whether calls of some method were seen to take long, lately."""
+        return any(method.slow for methods in self._services.values() for method in methods.values())
+
     def __bool__(self) -> bool:
         """Whether anything was registered."""
         return bool(self._services or self._generic)

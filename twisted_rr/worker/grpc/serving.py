@@ -19,7 +19,7 @@ from twisted_rr.worker.grpc.call import NOT_FOUND, ONE_CALL, STREAMS, read_call,
 from twisted_rr.worker.grpc.loop_server import GrpcLoopServer
 from twisted_rr.worker.grpc.services import Services
 from twisted_rr.worker.grpc.sync_call import SyncCall, SyncContext, run
-from twisted_rr.worker.grpc.thread_server import GrpcThreadServer
+from twisted_rr.worker.grpc.thread_server import GrpcThreadServer, ahead
 from twisted_rr.worker.handshake import Hello, answer
 from twisted_rr.worker.report import say, tell_failure
 from twisted_rr.worker.signals import Waker
@@ -40,7 +40,7 @@ def serve_threads(services: Services, relay: Relay, hello: Hello, threads: int) 
     prepare(services)
     waker = Waker()
     try:
-        settings = answer(relay, hello, threads, services.names())
+        settings = answer(relay, hello, ahead(services, threads), services.names())
         if settings is None:
             return serve_single(services, BlockingRelay(relay, waker, hello.rest))
         settings.max_message = MAX_MESSAGE
