@@ -81,6 +81,13 @@ def test_a_cache_holds_at_most_two_generations() -> None:
     assert len(cache.young) + len(cache.old) <= 6
 
 
+def test_a_cache_whose_older_half_nobody_asks_for_has_none() -> None:
+    cache = Cache(3, 8, forgets=True)
+    for number in range(4):
+        cache.put(b"%d" % number, number)
+    assert (cache.young, cache.old) == ({b"3": 3}, {})
+
+
 def test_what_is_used_survives_a_generation() -> None:
     cache = Cache(3, 8)
     cache.put(b"used", 1)

@@ -13,16 +13,18 @@ class Cache:
     """Remembers what was used lately: at most twice *entries* keys, of at most *size* bytes each.
 
     When the young generation is full it becomes the old one; what is found in the old one is young again.
-    A reader on the hot path looks into `young` itself and calls `older` only after a miss.
+    A reader on the hot path looks into `young` itself and calls `older` only after a miss. Who never calls it says
+    *forgets*, and a full generation is dropped.
     """
 
-    __slots__ = ("young", "old", "entries", "size")
+    __slots__ = ("young", "old", "entries", "size", "forgets")
 
-    def __init__(self, entries: int, size: int) -> None:
+    def __init__(self, entries: int, size: int, forgets: bool = False) -> None:
         self.young: dict[bytes, Any] = {}
         self.old: dict[bytes, Any] = {}
         self.entries = entries
         self.size = size
+        self.forgets = forgets
 
     def older(self, key: bytes) -> Any:
         """What the old generation holds for *key*, None for nothing."""
@@ -36,6 +38,7 @@ class Cache:
         if len(key) > self.size:
             return
         if len(self.young) >= self.entries:
-            self.old = self.young
+            if not self.forgets:
+                self.old = self.young
             self.young = {}
         self.young[key] = value

@@ -119,9 +119,9 @@ class RequestLine:
 
 
 _names: Final = Cache(1024, 64)
-_plain: Final = Cache(2048, 256)
-_special: Final = Cache(512, 256)
-_request_lines: Final = Cache(1024, 256)
+_plain: Final = Cache(2048, 256, forgets=True)
+_special: Final = Cache(512, 256, forgets=True)
+_request_lines: Final = Cache(1024, 256, forgets=True)
 
 
 class HeaderBlock:

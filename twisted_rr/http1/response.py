@@ -66,7 +66,7 @@ class ResponseHead:
 
 
 #: Valid response names as given -> lower case.
-_names: Final = Cache(1024, 64)
+_names: Final = Cache(1024, 64, forgets=True)
 
 
 def _lower(name: bytes) -> bytes:
