@@ -139,3 +139,12 @@ def test_a_foreign_reactors_timers_are_used_with_monotonic_seconds() -> None:
     assert (monotonic.seconds(), len(monotonic.getDelayedCalls())) == (77.0, 1)
     clock.advance(1)
     assert called == [1]
+
+
+def test_the_limit_of_silence_holds_for_each_port_it_binds() -> None:
+    rig = Rig()
+    rig.listener.limit_silence(30.0)
+    rig.listener.privilegedStartService()
+    assert rig.ports[0].silence == 30.0
+    rig.listener.limit_silence(0.0)
+    assert rig.ports[0].silence == 0.0

@@ -216,6 +216,32 @@ def test_a_port_listens_once(epoll):
         port.listen(Greeter(), epoll)
 
 
+def user_timeout(connection):
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+
+def test_connections_have_the_limit_of_silence_of_their_port(epoll):
+    port, factory = bind("127.0.0.1:0"), Greeter()
+    port.limit_silence(1.5)
+    port.listen(factory, epoll)
+    for number, (seconds, milliseconds) in enumerate(
+        ((None, 1500), (30.0, 30000), (0.0, 0), (1e9, 2**31 - 1)), 1
+    ):
+        if seconds is not None:
+            port.limit_silence(seconds)
+        with client_of(port):
+            spin(epoll, lambda number=number: len(factory.made) == number)
+            assert user_timeout(factory.made[-1].transport.socket) == milliseconds
+    end(epoll, port, factory)
+
+
+def test_a_unix_port_has_no_limit_of_silence(tmp_path):
+    port = bind(f"unix://{tmp_path}/s")
+    port.limit_silence(1.0)
+    port.close()
+    port.limit_silence(1.0)
+
+
 def test_a_closed_port_leaves_no_fd(epoll, address):
     ports.RESERVE.hold()
     before = fds()

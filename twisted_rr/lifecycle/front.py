@@ -110,6 +110,10 @@ class Front(Service):
         """Whether the listener is closed because of the stop."""
         return self.finished_at is not None
 
+    def limit_silence(self, seconds: float) -> None:
+        """How long a peer may acknowledge nothing of what was sent before the kernel gives it up; 0: as it likes."""
+        self._listener.limit_silence(seconds)
+
     def privilegedStartService(self) -> None:
         """Bind; raises `ListenError`."""
         self._listener.privilegedStartService()

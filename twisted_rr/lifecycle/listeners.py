@@ -40,6 +40,7 @@ class Listener(Service):
         self._backlog = backlog
         self._bind = bind
         self._port: Any = None
+        self._silence = 0.0
         self.listening = False
 
     @property
@@ -51,6 +52,14 @@ class Listener(Service):
         """Bind: while privileges are still there, and so that a port in use fails the start."""
         if self._port is None:
             self._port = self._bind(self.configured)
+            if self._silence:
+                self._port.limit_silence(self._silence)
+
+    def limit_silence(self, seconds: float) -> None:
+        """How long a peer may acknowledge nothing of what was sent; for connections from now on, 0: no limit of ours."""
+        self._silence = seconds
+        if self._port is not None:
+            self._port.limit_silence(seconds)
 
     def startService(self) -> None:
         """Bind, for a parent that has no privileged step. Nothing is accepted before `listen`."""

@@ -54,6 +54,9 @@ PASSING: Final = frozenset(
 #: The process, or the machine, has no file descriptors left.
 FDS: Final = frozenset((errno.EMFILE, errno.ENFILE))
 
+#: Linux has it; elsewhere the kernel goes its own way.
+_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
+
 log: Final = logger("net")
 
 
@@ -305,6 +308,16 @@ class BoundPort:
         self._reactor = reactor
         factory.doStart()
         reactor.addReader(self)
+
+    def limit_silence(self, seconds: float) -> None:
+        """End connections accepted from now on when what was sent to them is not acknowledged for so long; 0: the kernel's way.
+
+        The kernel keeps this time itself (TCP_USER_TIMEOUT, inherited by what is accepted), also when everything is in
+        its buffers and nobody here waits: a peer that vanished would else be sent to for a quarter of an hour.
+        """
+        if self._socket is not None and not self._unix and _USER_TIMEOUT is not None:
+            milliseconds = min(int(seconds * 1000), 2**31 - 1)
+            self._socket.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
 
     def finish(self) -> int:
         """Take every connection that waits in the queue, then close; returns how many were taken.

@@ -10,12 +10,14 @@ class FakePort:
 
     :ivar address: as given, with 8080 for the port 0.
     :ivar events: ``listen``, ``finish``, ``close``, as they were asked for.
+    :ivar silence: what `limit_silence` was told last.
     :ivar waiting: the transports in the accept queue, which `finish` takes.
     """
 
     def __init__(self, address: str = "127.0.0.1:0") -> None:
         self.address = address[:-1] + "8080" if address.endswith(":0") else address
         self.events: list[str] = []
+        self.silence = 0.0
         self.waiting: list[Any] = []
         self._factory: Any = None
 
@@ -40,6 +42,10 @@ class FakePort:
         """See `net.ports.BoundPort`."""
         self._factory = factory
         self.events.append("listen")
+
+    def limit_silence(self, seconds: float) -> None:
+        """See `net.ports.BoundPort`."""
+        self.silence = seconds
 
     def finish(self) -> None:
         """See `net.ports.BoundPort`."""

@@ -74,6 +74,7 @@ class GrpcFront(Front):
         self._tls = tls
         self.settings = settings
         super().__init__("grpc", settings.listen, self._factory(host), host, pool, bind)
+        self.limit_silence(settings.timeout)
         self.metrics = GrpcMetrics(self.in_flight)
         self.deadlines = Deadlines(host.clock)
         self.ends = Ends()
@@ -123,6 +124,7 @@ class GrpcFront(Front):
         self.max_send = settings.max_send
         self.max_receive = settings.max_receive
         self._limits = session_settings(settings)
+        self.limit_silence(settings.timeout)
         self._access = AccessLog(self.host.log("access")) if settings.access_logs else None
 
     # ------------------------------------------------------------------------- connections
