@@ -32,8 +32,23 @@ _overrides = click.option(
 _dotenv = click.option("--dotenv", metavar="FILE", help="a file of environment variables to read first")
 
 
+def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from twisted_rr.compiled import describe
+
+        click.echo(f"twisted-rr {twisted_rr.__version__}\n{describe()}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(twisted_rr.__version__, prog_name="twisted-rr", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="show the version, and what of it is compiled",
+)
 def cli() -> None:
     """An application server on Twisted: isolated workers for WSGI, ASGI and PHP applications."""
 
@@ -85,6 +100,10 @@ def serve(
     from twisted_rr.discovery import discover
     from twisted_rr.net.inherited import claim
 
+    # Workers of a server that reloads show failures to browsers, and no others, whoever set it.
+    os.environ.pop("RR_DEV", None)
+    if reload_:
+        os.environ["RR_DEV"] = "1"
     inherited = claim(os.environ)
     source, folder = _source(application, config, workdir, options)
     try:

@@ -49,11 +49,17 @@ def main(arguments: Sequence[str]) -> int:
         return WRONG_USE
     signals.ignore_interrupt()
     stacks.install()
+    dev = options.dev = _is_dev()
     try:
         application, interface = _load(options)
     except load.LoadError as error:
         _explain(error, arguments)
-        return NOT_LOADED
+        if dev is None or relay is None or options.interface == "grpc":
+            return NOT_LOADED
+        application, interface = dev.Broken(error.__cause__ or error, str(error)), "asgi"
+    else:
+        if dev is not None:
+            application = dev.shown(application, interface)
     if template is not None:
         _warm(interface, options)
         relay = template.serve(control)
@@ -84,6 +90,15 @@ def _run(application: Any, interface: str, relay: Relay, options: argparse.Names
         say(str(reason))
         return RELAY_FAILED
     return OK
+
+
+def _is_dev() -> Any:
+    """What shows failures to browsers, in dev mode; asked once, and nobody after us finds the variable."""
+    if os.environ.pop("RR_DEV", "") in ("", "0"):
+        return None
+    from twisted_rr.worker import devpage  # here, because in production it must not be there
+
+    return devpage
 
 
 def _is_template() -> bool:
@@ -195,7 +210,12 @@ def _serve(application: Any, interface: str, relay: Relay, options: argparse.Nam
         with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
             return runner.run(_hooked(asgi.serve(application, relay, hello, calls, settle)))
     except LifespanFailed as error:
-        raise _NotStarted(str(error))
+        if options.dev is None:
+            raise _NotStarted(str(error))
+        say(str(error))
+        broken = options.dev.Broken(error, "The application's startup failed (ASGI lifespan)")
+    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
+        return runner.run(asgi.serve(broken, relay, hello, calls, settle))
 
 
 def _serve_grpc(services: Services, relay: Relay, hello: handshake.Hello, options: argparse.Namespace) -> str:

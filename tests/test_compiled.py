@@ -1,0 +1,59 @@
+"""What is said of compiled modules, and that the list of what to compile fits the source."""
+
+import runpy
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+from twisted_rr import compiled
+
+ROOT = Path(__file__).resolve().parents[1]
+SUFFIX = EXTENSION_SUFFIXES[0]
+
+
+def test_only_extensions_of_this_python_are_compiled_modules(tmp_path):
+    root = tmp_path / "package"
+    (root / "wire").mkdir(parents=True)
+    for name in (f"frame{SUFFIX}", "flow.cpython-27-other.so", "flow.py", f"x__mypyc{SUFFIX}"):
+        (root / "wire" / name).touch()
+    (root / f"top{SUFFIX}").touch()
+    assert compiled.compiled_modules(root) == ["package.top", "package.wire.frame"]
+
+
+def test_a_module_counts_only_if_it_is_what_python_loads():
+    assert compiled.loaded(["twisted_rr.errors"]) == []
+    assert "pure Python" in compiled.describe(["twisted_rr.errors"])
+
+
+def test_packages_are_told_with_the_number_of_their_modules(monkeypatch):
+    monkeypatch.setattr(compiled, "loaded", lambda names: list(names))
+    told = compiled.describe(["twisted_rr.wire.frame", "twisted_rr.wire.flow", "twisted_rr.net.turn"])
+    assert told.startswith("compiled, ") and told.endswith(": twisted_rr.net (1), twisted_rr.wire (2)")
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """The names in setup.py, which is run as `--name` so that it does nothing."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["setup.py", "--name"])
+    return runpy.run_path("setup.py")
+
+
+def test_what_is_to_be_compiled_exists_and_is_not_a_package_itself(build):
+    names = build["modules"]()
+    assert "twisted_rr/wire/frame.py" in names
+    assert len(names) == len(set(names)) and all(Path(name).is_file() for name in names)
+    assert not [name for name in names if name.endswith("__init__.py")]
+    assert set(build["listed"]("mypyc", "exclude")).isdisjoint(names)
+
+
+def test_a_pattern_without_a_file_is_an_error(build):
+    build["cfg"]["mypyc"]["modules"] = "\ntwisted_rr/gone/*.py"
+    with pytest.raises(SystemExit, match="there is no twisted_rr/gone"):
+        build["modules"]()
+
+
+def test_nothing_is_compiled_unless_asked(build):
+    assert not build["ASKED"]
