@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from twisted_rr.wire.call import Call
 from twisted_rr.wire.frame import encode, parse_prefix
 from twisted_rr.wire.mux_server import MuxServerEnd
@@ -24,6 +26,35 @@ def call_frame(id: int, context: bytes, data: bytes, bits: int = 0, flags: int |
 
 def credit_frame(id: int, grant: int) -> bytes:
     return encode(RAW, CREDIT, (0, id, grant), b"")
+
+
+#: What the other side may send about a call, for random sequences: word -> (id, data) -> bytes.
+SAID: dict[str, Any] = {
+    "open": lambda id, data: call_frame(id, b"context", data),
+    "more": lambda id, data: call_frame(id, b"context", data, STREAM),
+    "data": lambda id, data: call_frame(id, b"", data, STREAM),
+    "end": lambda id, data: call_frame(id, b"", data),
+    "trailers": lambda id, data: call_frame(id, b"t", data),
+    "message": lambda id, data: call_frame(id, b"", data, STREAM | MESSAGE),
+    "part": lambda id, data: call_frame(id, b"", data, STREAM | MESSAGE | PART),
+    "error": lambda id, data: call_frame(id, b"", data, 0, ERROR | RAW),
+    "stop": lambda id, data: call_frame(id, b"", b"", STOP),
+    "credit": lambda id, data: credit_frame(id, 1 + len(data)),
+    "ping": lambda id, data: encode(0, PING, (), b""),
+    "junk": lambda id, data: data,
+}
+
+
+def steps(*words: str) -> Any:
+    """A strategy: at most twelve steps of these *words* on three calls, and as bytes."""
+    step = st.tuples(st.integers(1, 3), st.sampled_from(words), st.binary(max_size=30))
+    return st.lists(step, max_size=12).map(
+        lambda steps: b"".join(SAID[word](id, data) for id, word, data in steps)
+    )
+
+
+SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=5)
+"""For `in_chunks`."""
 
 
 def parse_all(data: bytes) -> list[tuple[int, int, tuple[int, ...], bytes]]:
