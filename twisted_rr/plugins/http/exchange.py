@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_rr.errors import FrameError, RRError
 from twisted_rr.http1.request import Request
 from twisted_rr.http1.response import BadResponse
-from twisted_rr.interfaces import ICallHead, ICallReceiver
+from twisted_rr.interfaces import ICallReceiver
 from twisted_rr.wire.context import decode_trailers
 
 from . import answers, bodies
@@ -32,7 +32,6 @@ NOT_STORED = "the request could not be stored\n"
 STOPPING = "the server is stopping\n"
 
 
-@implementer(ICallHead, ICallReceiver)
 class Exchange(RequestHead):
     """Made by ``Front.begin``; ends by `sent` or `lost`, exactly one of them, once. It is its call's head too.
 
@@ -343,3 +342,6 @@ class Exchange(RequestHead):
             self._answer(503, STOPPING, answers.RETRY_AFTER)
         if self._state != OVER:
             self.session.cut()
+
+
+classImplements(Exchange, ICallReceiver)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_rr.http1.request import Request
 from twisted_rr.interfaces import ICallHead
@@ -101,7 +101,6 @@ def derive(front: HttpFront, session: Any, headers: Fields) -> Derived:
     return Derived(origin.client or peer, origin.scheme or scheme, host, headers)
 
 
-@implementer(ICallHead)
 class RequestHead:
     """One request's head; makes the context for whichever worker takes the call. The base of `Exchange`.
 
@@ -206,6 +205,9 @@ class RequestHead:
             if name == b"x-request-id":
                 return value[:128].decode("ascii", "backslashreplace")
         return ""
+
+
+classImplements(RequestHead, ICallHead)  # by name: a decorated class cannot be compiled to a quick one
 
 
 def path_of(request: Request) -> str:
