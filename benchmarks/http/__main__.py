@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import platform
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.http.contenders import HERE, Contender, contenders
+from benchmarks import roadrunner
+from benchmarks.contender import Contender
+from benchmarks.http.contenders import HERE, contenders
 from benchmarks.http.open_loop import percentiles
+from benchmarks.rounds import alternate, machine, ratio, summaries
 
 #: cell -> (wrk script, connections)
 CELLS = {"hello": ("hello.lua", 32), "varied": ("varied.lua", 32)}
@@ -26,8 +26,8 @@ FULL = {
     "upload-100K": ("upload.lua", 32),
     "download-100K": ("download.lua", 32),
 }
-#: cell -> the peer whose rate is 1
-PEERS = {"rr-asgi": "uvicorn-2", "rr-wsgi": "gunicorn-sync"}
+BODIES = ("upload.lua", "download.lua")
+GO = "roadrunner"
 
 
 def wrk(contender: Contender, script: str, connections: int, seconds: float) -> dict:
@@ -37,10 +37,10 @@ def wrk(contender: Contender, script: str, connections: int, seconds: float) -> 
         f"-c{connections}",
         f"-d{seconds:g}s",
         "-s",
-        str(HERE / script),
+        script,
         f"http://127.0.0.1:{contender.port}/",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=seconds + 60, check=True)
     found = re.search(r"^RESULT (\{.*\})$", done.stdout, re.M)
     if found is None:
         raise SystemExit(f"wrk said nothing about {contender.name}:\n{done.stdout}{done.stderr}")
@@ -54,15 +54,16 @@ def run(args: argparse.Namespace) -> dict:
     cells = {**CELLS, **(FULL if args.full else {})}
     if args.cells:
         cells = {name: {**CELLS, **FULL}[name] for name in args.cells.split(",")}
-    chosen = [each for each in contenders() if not args.only or each.name in args.only.split(",")]
     result: dict = {
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "rounds": args.rounds,
         "seconds": args.seconds,
+        "left_out": {},
         "cells": {},
     }
     with tempfile.TemporaryDirectory() as folder:
+        chosen = choose(Path(folder), args.only.split(",") if args.only else [], result["left_out"])
         try:
             for each in chosen:
                 each.start(Path(folder))
@@ -78,32 +79,29 @@ def run(args: argparse.Namespace) -> dict:
     return result
 
 
+def choose(folder: Path, only: list[str], left_out: dict) -> list[Contender]:
+    """The contenders; Go RoadRunner where it can be built."""
+    program = None
+    if not only or GO in only:
+        built = roadrunner.build(folder)
+        if isinstance(built, str):
+            left_out[GO] = built
+            print(f"{GO} is left out: {built}", file=sys.stderr)
+        else:
+            program = built
+    return [each for each in contenders(program) if not only or each.name in only]
+
+
 def cell(chosen: list[Contender], script: str, connections: int, args: argparse.Namespace) -> dict:
-    """Alternating rounds; a discarded one first, so that nobody is measured cold."""
-    rounds: dict[str, list[dict]] = {each.name: [] for each in chosen}
-    for each in chosen:
-        wrk(each, script, connections, 1)
-    for _ in range(args.rounds):
-        for each in chosen:
-            rounds[each.name].append(wrk(each, script, connections, args.seconds))
-            print(".", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return {name: summary(name, rounds) for name in rounds}
-
-
-def summary(name: str, rounds: dict[str, list[dict]]) -> dict:
-    mine = [each["rate"] for each in rounds[name]]
-    out = {
-        "rate": round(statistics.median(mine)),
-        "p50_ms": round(statistics.median(each["p50"] for each in rounds[name]), 2),
-        "p99_ms": round(statistics.median(each["p99"] for each in rounds[name]), 2),
-        "failed": any(each.get("failed") for each in rounds[name]),
-        "ratios": {},
-    }
-    for peer, theirs in rounds.items():
-        pairs = [a / b["rate"] for a, b in zip(mine, theirs, strict=True)]
-        out["ratios"][peer] = [round(statistics.median(pairs), 2), round(min(pairs), 2), round(max(pairs), 2)]
-    return out
+    able = [each for each in chosen if each.bodies or script not in BODIES]
+    return summaries(
+        alternate(
+            able,
+            lambda each: wrk(each, script, connections, args.seconds),
+            args.rounds,
+            lambda each: wrk(each, script, connections, 1),
+        )
+    )
 
 
 def half_load(chosen: list[Contender], hello: dict, args: argparse.Namespace) -> dict:
@@ -116,14 +114,11 @@ def half_load(chosen: list[Contender], hello: dict, args: argparse.Namespace) ->
     return {each.name: percentiles(each.port, rate, args.seconds) for each in pair}
 
 
-def machine() -> dict:
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "cpus": len(os.sched_getaffinity(0)),
-        "cpu": model.group(1) if model else platform.machine(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-    }
+def peer_of(server: str) -> str:
+    """Whose rate is 1 for it."""
+    if "worker" in server or server == GO:
+        return GO
+    return "uvicorn-2" if "asgi" in server or "uvicorn" in server else "gunicorn-sync"
 
 
 def table(result: dict) -> str:
@@ -133,18 +128,18 @@ def table(result: dict) -> str:
             "",
             f"## {name}",
             "",
-            "| server | requests/s | ratio to its peer (spread) | p50 ms | p99 ms |",
-            "|---|---|---|---|---|",
+            f"| server | requests/s | x its peer (spread) | x {GO} (spread) | p50 ms | p99 ms |",
+            "|---|---|---|---|---|---|",
         ]
         for server, row in rows.items():
-            peer = PEERS.get(
-                server, "uvicorn-2" if "asgi" in server or "uvicorn" in server else "gunicorn-sync"
-            )
-            ratio = row["ratios"].get(peer)
-            shown = f"{ratio[0]} x {peer} ({ratio[1]}-{ratio[2]})" if ratio and peer != server else "-"
+            peer = peer_of(server)
+            shown = ratio(row, peer, server)
             lines.append(
-                f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {shown} | {row['p50_ms']} | {row['p99_ms']} |"
+                f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} |"
+                f" {shown if shown == '-' else f'{shown} {peer}'} | {ratio(row, GO, server)} |"
+                f" {row['p50_ms']} | {row['p99_ms']} |"
             )
+    lines += [f"\n{name} is left out: {why}" for name, why in result["left_out"].items()]
     lines += [
         "",
         "## memory, MiB PSS",
