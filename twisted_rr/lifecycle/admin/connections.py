@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
@@ -11,11 +12,12 @@ from typing import Any
 import msgspec
 from twisted.internet.protocol import Protocol
 
+from twisted_rr.http1.answered import Answered
 from twisted_rr.http1.response import render
 from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
 from twisted_rr.lifecycle.admin.verbs import Verbs
-from twisted_rr.lifecycle.admin.waits import Wait, Waits
+from twisted_rr.lifecycle.admin.waits import Waits
 from twisted_rr.log import logger
 
 #: More are closed at once: preStop hooks and probes are few.
@@ -41,30 +43,6 @@ def credentials_of(transport: Any) -> tuple[int, int]:
     return pid, uid
 
 
-class _Exchange:
-    """One request: its content is dropped, its wait is forgotten when the client goes away."""
-
-    def __init__(self, waits: Waits) -> None:
-        self._waits = waits
-        self.wait: Wait | None = None
-
-    def body(self, data: bytes, more: bool) -> bool:
-        return True
-
-    def pause(self) -> None:
-        """An answer is one piece: nothing to hold."""
-
-    def resume(self) -> None:
-        """See `pause`."""
-
-    def sent(self) -> None:
-        """Nobody waits for it."""
-
-    def lost(self, reason: str) -> None:
-        if self.wait is not None:
-            self._waits.forget(self.wait)
-
-
 class AdminFront:
     """Answers the sessions of all connections.
 
@@ -83,14 +61,13 @@ class AdminFront:
         self._log = logger("admin")
         self._strangers: set[int] = set()
 
-    def begin(self, session: Session, request: Any) -> _Exchange:
+    def begin(self, session: Session, request: Any) -> Answered:
         """A request is complete up to its content, which no verb has a use for."""
-        exchange = _Exchange(self._waits)
         who = self.sessions.get(session, "somebody")
-        exchange.wait = self._verbs.begin(
+        wait = self._verbs.begin(
             request.method, request.target, who, lambda status, told: self._answer(session, status, told)
         )
-        return exchange
+        return Answered(None if wait is None else functools.partial(self._waits.forget, wait))
 
     def _answer(self, session: Session, status: int, told: dict[str, Any]) -> None:
         headers = [

@@ -6,6 +6,7 @@ Its connections are never counted as in flight, and none can hold the exit.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
+from twisted_rr.http1.answered import Answered
 from twisted_rr.http1.response import render
 from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
@@ -55,37 +57,7 @@ def _agent(headers: Any) -> str:
     return ""
 
 
-class _Answered:
-    """The exchange of a question that was answered at once; its content, if any, is dropped."""
-
-    def body(self, data: bytes, more: bool) -> bool:
-        return True
-
-    def pause(self) -> None:
-        """An answer is one piece: nothing to hold."""
-
-    def resume(self) -> None:
-        """See `pause`."""
-
-    def sent(self) -> None:
-        """Nobody waits for it."""
-
-    def lost(self, reason: str) -> None:
-        """Nobody waits for it."""
-
-
-_ANSWERED = _Answered()
-
-
-class _Held(_Answered):
-    """The exchange of a long poll."""
-
-    def __init__(self, room: WaitingRoom, waiter: Waiter) -> None:
-        self._room = room
-        self._waiter = waiter
-
-    def lost(self, reason: str) -> None:
-        self._room.forget(self._waiter)
+_ANSWERED = Answered()
 
 
 class StatusFront:
@@ -124,7 +96,7 @@ class StatusFront:
                 lambda: self._send(session, self._answer(question)),
             )
             if self._room.hold(waiter, question.wait):
-                return _Held(self._room, waiter)
+                return Answered(functools.partial(self._room.forget, waiter))
         self._send(session, first)
         return _ANSWERED
 
