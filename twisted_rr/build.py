@@ -36,10 +36,11 @@ from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.lifecycle.watchdog import Watchdog, watchdog_interval
 from twisted_rr.log import logger
 from twisted_rr.named_pools import POOLS, NamedPools, check_pools
+from twisted_rr.named_pools import SECTION as POOLS_SECTION
 from twisted_rr.net import ports
 from twisted_rr.net.inherited import Inherited
 from twisted_rr.net.turn import turn_of
-from twisted_rr.pool import child
+from twisted_rr.pool import child, confine
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.on_init import OnInit
 from twisted_rr.pool.pool import WorkerPool
@@ -264,6 +265,10 @@ class Builder:
             raise ConfigError(
                 [ConfigProblem("server.command", f"is required: the command that runs {name}'s workers")]
             )
+        named = name in (self.config.settings(POOLS_SECTION) or {})
+        where = f"{POOLS_SECTION}.{name}" if named else f"{name}.pool"
+        if impossible := confine.problems(server, settings, where):
+            raise ConfigError(impossible)
         pool = WorkerPool(name, mode, settings, server, self._pool_host_for(server), env)
         self.server.place(WORKERS, pool)
         self.providers.setdefault(IHealth, []).append(pool.health)

@@ -26,6 +26,7 @@ from twisted_rr.lifecycle.drain import DRAINED, RUNNING, WrongState
 from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.log import logger
+from twisted_rr.pool import confine
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 from twisted_rr.pool.spec import PRIVATE, PoolPlan
@@ -304,6 +305,7 @@ class Reloader:
                     ConfigProblem("server.command", f"is required: {placed.section} needs workers")
                 )
                 continue
+            problems += confine.problems(server, settings, f"{placed.section}.{placed.key}")
             each = Succession(placed.pool, PoolPlan(settings, server, config.environment), replace)
             if each.changes:
                 found.append(each)

@@ -5,7 +5,7 @@ that, because every start of a worker pays for it. It never forks, so the worker
 How it is started, and what becomes of its report, is `twisted_rr.pool.process`'s subject.
 
 Keys, each optional: ``parent`` (the server's pid: die with it), ``chdir``, ``nice``, ``oom`` (oom_score_adj),
-``affinity`` (CPU numbers), ``rlimit`` (``name:value``, repeatable), ``groups``, ``gid``, ``uid``.
+``affinity`` (CPU numbers), ``rlimit`` (``name:soft[:hard]``, repeatable), ``groups``, ``gid``, ``uid``.
 Descriptor 3, if open, is where a failure is reported as ``step errno``; it closes at a successful exec.
 """
 
@@ -57,9 +57,9 @@ def _limit(text: str) -> None:
     import resource
 
     name, _, value = text.partition(":")
-    number = int(value)
+    soft, _, hard = value.partition(":")
     kind = getattr(resource, "RLIMIT_" + name.upper())
-    resource.setrlimit(kind, (number, number))
+    resource.setrlimit(kind, (int(soft), int(hard or soft)))
 
 
 def _score(text: str) -> None:

@@ -26,6 +26,7 @@ from twisted_rr.errors import (
 from twisted_rr.interfaces import IWorkerPool
 from twisted_rr.log import logger
 from twisted_rr.pool.allocator import Allocator
+from twisted_rr.pool.confine import confined
 from twisted_rr.pool.cpus import default_workers
 from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
@@ -422,7 +423,7 @@ class WorkerPool(Service):
 
     def spec(self, plan: PoolPlan) -> LaunchSpec:
         """What a worker is started with."""
-        host, server = self._host, plan.server
+        host, server = self._host, confined(plan.server, plan.settings)
         env = worker_env(plan.environ, server, self._mode, host.version, host.rpc, self._env)
         command = plan.settings.command or server.command
         spec = launch_spec(command, server, self._identity, env, host.getpid())

@@ -10,10 +10,18 @@ from collections.abc import Mapping
 import attrs
 
 from twisted_rr.config import key, kinds
+from twisted_rr.pool.confine import parse_rlimit
 
 RLIMITS = (
     r"(?i)(as|core|cpu|data|fsize|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack)"
 )
+RLIMIT = kinds.custom(
+    "a number such as 4096 or 64M, infinity, or two of these as soft:hard",
+    parse_rlimit,
+    {"type": ["string", "integer"]},
+)
+MOST = 2048
+"""Workers of one pool."""
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +107,32 @@ class OnInitSettings:
 
 @attrs.frozen(kw_only=True)
 class ServerSettings:
+    nice: int | None = key(kinds.integer(min=-20, max=19), default=None, doc="instead of server.nice")
+    oom_score_adj: int | None = key(
+        kinds.integer(min=-1000, max=1000), default=None, doc="instead of server.oom_score_adj"
+    )
+    affinity: tuple[int, ...] = key(
+        kinds.list_of(kinds.integer(min=0)), default=(), doc="instead of server.affinity"
+    )
+    rlimits: Mapping[str, str] = key(
+        kinds.map_of(RLIMIT, names=RLIMITS), factory=dict, doc="added to server.rlimits, or instead of them"
+    )
+
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """What cannot be done."""
+        extra = self.dynamic_allocator.max_workers if self.dynamic_allocator is not None else 0
+        if self.num_workers + extra > MOST:
+            together = f"{self.num_workers} and dynamic_allocator.max_workers {extra}"
+            yield "num_workers", f"{together} are more than the {MOST} workers that a pool can have"
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """What works, and is most likely not meant."""
+        if self.max_queue_age >= self.allocate_timeout > 0 and self.max_queue_age:
+            longer = f"{self.max_queue_age:g} s is not below allocate_timeout, {self.allocate_timeout:g} s"
+            yield "max_queue_age", f"{longer}: nothing is turned away for it"
+        if self.max_queue_size and self.debug:
+            yield "max_queue_size", "has no effect with debug, where each call gets a worker"
     """The ``server`` section: how every worker is started unless its pool says otherwise."""
 
     command: tuple[str, ...] = key(kinds.command(), default=(), doc="the workers' command")
@@ -127,10 +161,8 @@ class ServerSettings:
     affinity: tuple[int, ...] = key(
         kinds.list_of(kinds.integer(min=0)), default=(), doc="CPUs the workers may run on"
     )
-    rlimits: Mapping[str, int] = key(
-        kinds.map_of(kinds.integer(min=-1), names=RLIMITS),
-        factory=dict,
-        doc="such as {nofile: 4096}; -1: no limit",
+    rlimits: Mapping[str, str] = key(
+        kinds.map_of(RLIMIT, names=RLIMITS), factory=dict, doc="such as {nofile: 4096, as: 2G:4G}"
     )
     on_init: OnInitSettings | None = key(
         kinds.section(OnInitSettings), default=None, doc="a command that runs once before the pools start"

@@ -25,7 +25,17 @@ LIVE: Final = frozenset(field.name for field in attrs.fields(PoolSettings)) - {"
 
 #: The same of ``server``. The others are about the server itself, its relay, or whom it may start workers as.
 SERVER_LIVE: Final = frozenset(
-    {"command", "env", "directory", "nice", "oom_score_adj", "affinity", "rlimits", "relay_timeout"}
+    {
+        "command",
+        "preload",
+        "env",
+        "directory",
+        "nice",
+        "oom_score_adj",
+        "affinity",
+        "rlimits",
+        "relay_timeout",
+    }
 )
 
 
