@@ -29,7 +29,7 @@ class HttpRequest:
     :ivar protocol: ``HTTP/1.1``, ``HTTP/2.0``.
     :ivar uri: absolute; :ivar raw_query: without ``?``.
     :ivar headers: canonical name to values, without Host. A value is bytes as received, or str (UTF-8);
-        decoding gives bytes.
+        decoding gives bytes. For JSON also the object as a whole, as `msgspec.Raw`.
     :ivar cookies: name to value, the last one wins.
     :ivar parsed: the body is the JSON tree of a form.
     :ivar uploads: the JSON tree of uploads, None when there is none.
@@ -55,7 +55,7 @@ class HttpRequest:
         protocol: str = "HTTP/1.1",
         method: str = "GET",
         uri: str = "",
-        headers: dict[str, list[Any]] | None = None,
+        headers: Any = None,
         cookies: dict[str, Any] | None = None,
         raw_query: str = "",
         parsed: bool = False,
@@ -66,7 +66,7 @@ class HttpRequest:
         self.protocol = protocol
         self.method = method
         self.uri = uri
-        self.headers: dict[str, list[Any]] = {} if headers is None else headers
+        self.headers: Any = {} if headers is None else headers
         self.cookies: dict[str, Any] = {} if cookies is None else cookies
         self.raw_query = raw_query
         self.parsed = parsed
@@ -130,7 +130,7 @@ def _wrong_codec(codec: int) -> FrameError:
     return FrameError(f"codec 0x{codec:02x} carries no HTTP context, expected JSON or protobuf")
 
 
-def _string(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value for JSON: bytes that are not UTF-8 pass as latin-1 (design.md 6)."""
     if isinstance(value, str):
         return value
@@ -148,7 +148,7 @@ def _octets(value: Any) -> bytes:
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, bytes):
-        return _string(value)
+        return as_text(value)
     if isinstance(value, list):
         return [_json_value(item) for item in value]
     return value
@@ -156,16 +156,17 @@ def _json_value(value: Any) -> Any:
 
 def _json_request(request: HttpRequest) -> bytes:
     uploads = request.uploads
+    headers: Any = request.headers
+    if isinstance(headers, dict):
+        headers = {name: [as_text(value) for value in values] for name, values in headers.items()}
     return _dump(
         {
             "remoteAddr": request.remote_addr,
             "protocol": request.protocol,
             "method": request.method,
             "uri": request.uri,
-            "headers": {
-                name: [_string(value) for value in values] for name, values in request.headers.items()
-            },
-            "cookies": {name: _string(value) for name, value in request.cookies.items()},
+            "headers": headers,
+            "cookies": {name: as_text(value) for name, value in request.cookies.items()},
             "rawQuery": request.raw_query,
             "parsed": request.parsed,
             "uploads": None if uploads is None else msgspec.Raw(uploads),
@@ -255,7 +256,7 @@ def _read_proto_request(data: bytes) -> HttpRequest:
         texts[3],
         texts[4],
         maps[5],
-        {name: _string(values[-1]) if values else "" for name, values in maps[6].items()},
+        {name: as_text(values[-1]) if values else "" for name, values in maps[6].items()},
         texts[7],
         parsed,
         uploads,
@@ -330,7 +331,7 @@ def encode_single_response(codec: int, status: int, headers: Sequence[tuple[byte
             {
                 "status": status,
                 "headers": {
-                    _string(name): [_string(value) for value in values] for name, values in collected.items()
+                    as_text(name): [as_text(value) for value in values] for name, values in collected.items()
                 },
             }
         )

@@ -32,6 +32,7 @@ from twisted_rr.wire.context import (
     encode_trailers,
 )
 from twisted_rr.wire.frame import CODEC_GOB, CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
+from twisted_rr.wire.single_context import as_text
 
 MSGPACK = CODEC_MSGPACK
 OK = encode_head(MSGPACK, 200, [(b"content-type", b"text/plain")])
@@ -86,6 +87,33 @@ def test_a_repeated_request_has_its_context_already() -> None:
     world.front.begin(session, wanted)
     assert world.call.context(MSGPACK) is first
     assert decode_request(CODEC_JSON, world.call.context(CODEC_JSON)) == decode_request(MSGPACK, first)
+
+
+def test_the_context_of_a_one_call_worker_is_made_once() -> None:
+    world = World(mux=False)
+    world.exchange(request())
+    spool = world.call.call_head.spool()
+    assert spool.finish()[1] is spool.finish()[1]
+
+
+@pytest.mark.parametrize(
+    "last", [(b"x-a", b"2"), (b"x-b", b"\xff"), (b"cookie", b'a="1"; b=%20; c=d-e; f=g')]
+)
+def test_fields_for_one_call_workers_are_the_same_however_often_they_come(last: tuple[bytes, bytes]) -> None:
+    headers = [(b"host", b"h"), (b"x-a", b'1"'), last]
+    found = []
+    for _ in range(2):
+        world = World(mux=False)
+        world.exchange(request(headers=headers))
+        found.append(decode_single_request(CODEC_JSON, world.call.call_head.spool().finish()[1]))
+    assert found[0] == found[1]
+    values: dict[str, list[bytes]] = {}
+    for name, value in headers[1:]:
+        values.setdefault(name.title().decode(), []).append(value)
+    told = {name: [as_text(value) for value in several] for name, several in values.items()}
+    assert {name: [value.decode() for value in several] for name, several in found[0].headers.items()} == told
+    cookies = {"a": "1", "b": " ", "c": "d-e", "f": "g"} if last[0] == b"cookie" else {}
+    assert found[0].cookies == cookies
 
 
 def test_names_with_an_underscore_reach_no_worker() -> None:

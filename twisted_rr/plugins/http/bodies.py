@@ -37,6 +37,7 @@ class Body:
     def __init__(self, head: RequestHead, parsed: bool = False) -> None:
         self._head = head
         self._parsed = parsed
+        self._told: tuple[int, bytes] | None = None
 
     def write(self, data: bytes) -> None:
         """Take the next piece.
@@ -54,8 +55,14 @@ class Body:
     def finish(self) -> Finished:
         """See `IBodySpool`."""
         self.complete()
-        codec, context = self._head.single_context(self._parsed, None)
+        codec, context = self._context(None)
         return codec, context, b"", 0
+
+    def _context(self, uploads: bytes | None) -> tuple[int, bytes]:
+        """Codec flags and context, made once: the pool asks when all is there, when it places the call, at a retry."""
+        if self._told is None:
+            self._told = self._head.single_context(self._parsed, uploads)
+        return self._told
 
     def close(self) -> None:
         """Release everything. Idempotent."""
@@ -76,7 +83,7 @@ class RawBody(Body):
 
     def finish(self) -> Finished:
         """See `IBodySpool`."""
-        codec, context = self._head.single_context(False, None)
+        codec, context = self._context(None)
         _, _, body, length = self._bytes.finish()
         return codec, context, body, length
 
@@ -113,7 +120,7 @@ class FormBody(Body):
     def finish(self) -> Finished:
         """See `IBodySpool`."""
         self.complete()
-        codec, context = self._head.single_context(True, None)
+        codec, context = self._context(None)
         tree = self._tree or b""
         return codec, context, tree, len(tree)
 
@@ -150,7 +157,7 @@ class MultipartBody(Body):
         self.complete()
         assert self._trees is not None
         fields, files = self._trees
-        codec, context = self._head.single_context(True, files)
+        codec, context = self._context(files)
         return codec, context, fields, len(fields)
 
     def close(self) -> None:

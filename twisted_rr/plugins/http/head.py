@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
+import msgspec
 from zope.interface import classImplements
 
+from twisted_rr.http1.head import FieldName
 from twisted_rr.http1.request import Request
 from twisted_rr.interfaces import ICallHead
 from twisted_rr.wire.context import HttpRequest, encode_request, encode_single_request, pack_headers
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
+from twisted_rr.wire.single_context import as_text
 
 from . import bodies
 from .forms import BAD_ESCAPE
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 Fields = Sequence[tuple[bytes, bytes]]
 Address = tuple[str, int]
+
+_dump: Final = msgspec.json.Encoder().encode
 
 CODECS = {"json": CODEC_JSON, "proto": CODEC_PROTO}
 
@@ -62,6 +67,15 @@ class Derived:
             self._packed = pack_headers(self.headers)
         return self._packed
 
+    def canonical_json(self) -> Any:
+        """The same as `canonical`, as JSON, put together from the fields that other requests had too."""
+        headers = self.headers
+        if len(dict(headers)) < len(headers):
+            return {name: [as_text(value) for value in values] for name, values in self.canonical().items()}
+        parts = list(map(_fragments.get, headers))
+        members = [fragment(headers[index]) if part is None else part for index, part in enumerate(parts)]
+        return msgspec.Raw(b"{%b}" % b",".join(filter(None, members)))
+
     def canonical(self) -> dict[str, list[bytes]]:
         """The fields by their canonical names; Host is not among them (protocol.md 4.2, field 5)."""
         if self._map is None:
@@ -80,6 +94,9 @@ class Derived:
                     self._cookies.update(parse_cookies(value))
         return self._cookies
 
+
+SINGLE: Final = -1
+"""In the place of a codec: what is kept is for one-call workers."""
 
 PLAIN: Final = "plain"
 """Stands for a `Derived` of a block seen once, which is made when it comes again: as a rule it does not."""
@@ -175,23 +192,33 @@ class RequestHead:
         return self.content
 
     def single_context(self, parsed: bool, uploads: bytes | None) -> tuple[int, bytes]:
-        """Codec flags and context for a one-call worker (protocol.md 4.2)."""
+        """Codec flags and context for a one-call worker (protocol.md 4.2); kept as `mux_context` is."""
+        if parsed:
+            return self._single_context(parsed, uploads)
+        kept: tuple[int, Any] | None = self.request.kept
+        if kept is not None and kept[0] == SINGLE:
+            told: tuple[int, bytes] = kept[1]
+            return told
+        told = self._single_context(False, None)
+        self.request.kept = (SINGLE, told)
+        return told
+
+    def _single_context(self, parsed: bool, uploads: bytes | None) -> tuple[int, bytes]:
         request = self.request
         derived = self.derived()
         target = request.target.decode("latin-1")
         host = (derived.host or request.host).decode("latin-1")
         codec = self.front.codec
         context = HttpRequest(
-            remote_addr=derived.client[0] if derived.client else "",
-            protocol="HTTP/" + request.version,
-            method=request.method,
-            uri=f"{derived.scheme}://{host}{target}",
-            headers=derived.canonical(),
-            cookies=derived.cookies(),
-            raw_query=target.partition("?")[2],
-            parsed=parsed,
-            uploads=uploads,
-            attributes={},
+            derived.client[0] if derived.client else "",
+            "HTTP/" + request.version,
+            request.method,
+            f"{derived.scheme}://{host}{target}",
+            derived.canonical_json() if codec == CODEC_JSON else derived.canonical(),
+            derived.cookies(),
+            target.partition("?")[2],
+            parsed,
+            uploads,
         )
         return codec, encode_single_request(codec, context)
 
@@ -216,6 +243,19 @@ def path_of(request: Request) -> str:
 
 
 _canonical: dict[bytes, str] = {}
+_fragments: dict[tuple[bytes, bytes], bytes] = {}
+"""Header fields to members of a JSON object; none that may hold a secret."""
+
+
+def fragment(field: tuple[bytes, bytes]) -> bytes:
+    """One field as a member of a JSON object; Host is none (protocol.md 4.2, field 5)."""
+    name, value = field
+    made = b"" if name == b"host" else b"%b:[%b]" % (_dump(canonical_name(name)), _dump(as_text(value)))
+    if len(made) <= 320 and FieldName(name).cacheable:
+        if len(_fragments) >= 2048:
+            _fragments.clear()
+        _fragments[field] = made
+    return made
 
 
 def canonical_name(name: bytes) -> str:
@@ -235,6 +275,11 @@ def parse_cookies(value: bytes) -> dict[str, bytes]:
     cookies: dict[str, bytes] = {}
     for pair in value.split(b";"):
         name, _, raw = pair.strip().partition(b"=")
+        if (
+            name.isalnum() and raw.isalnum()
+        ):  # ASCII letters and digits: nothing to check, nothing to unescape
+            cookies[name.decode("ascii")] = raw
+            continue
         name = name.strip()
         if len(raw) > 1 and raw[:1] == raw[-1:] == b'"':
             raw = raw[1:-1]
