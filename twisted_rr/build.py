@@ -42,7 +42,7 @@ from twisted_rr.net.inherited import Inherited
 from twisted_rr.net.turn import turn_of
 from twisted_rr.pool import child, confine
 from twisted_rr.pool.host import PoolHost, StopSchedule
-from twisted_rr.pool.on_init import OnInit
+from twisted_rr.pool.on_init import AfterInit, OnInit
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.relay import RelayListener, relay_service
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
@@ -314,7 +314,12 @@ class Builder:
                 templates=self._templates(),
             )
             if server.on_init is not None:
-                host = attrs.evolve(host, prepare=OnInit(server.on_init, host, logger("server")).run)
+                before = OnInit(server.on_init, host, logger("server"))
+                self.server.place(WORKERS, before)
+                host = attrs.evolve(host, prepare=before.run)
+            if server.after_init is not None:
+                pools = self.server.pools
+                self.server.place(WORKERS, AfterInit(server.after_init, host, logger("server"), pools))
             self._pool_host = host
         return self._pool_host
 

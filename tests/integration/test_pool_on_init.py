@@ -1,11 +1,13 @@
 """The command that runs before the workers, with real processes."""
 
 import os
+import signal
 import sys
 import time
 
 import pytest
 from pool_processes import World, command
+from rig import RunningServer, alive, config_for, free_port, serving, until
 from twisted.internet.epollreactor import EPollReactor
 
 from twisted_rr.errors import WorkerStartError
@@ -94,3 +96,67 @@ def test_a_failing_one_fails_the_start_of_the_pool():
     with pytest.raises(WorkerStartError, match="exit code 4"):
         world.outcome(world.pool.ready())
     world.close()
+
+
+# ------------------------------------------------------------------------- after_init
+
+
+def test_after_init_runs_once_when_all_workers_are_ready_and_the_server_is_ready_after_it(tmp_path):
+    marker = tmp_path / "marker"
+    script = tmp_path / "warm"  # a file, because what looks like a variable is replaced in a configuration
+    script.write_text(f"echo $GREETING:$RR_MODE >> {marker}; sleep 0.5; echo warmed; touch {tmp_path}/over")
+    after = {"command": ["sh", str(script)], "env": {"GREETING": "hello"}}
+    with serving(tmp_path, "asgi_app:app", server={"after_init": after}) as server:
+        assert (tmp_path / "over").exists(), "ready although it runs"
+        assert marker.read_text() == "hello:\n"
+        messages = [record["msg"] for record in server.records()]
+        assert any(message.startswith("after_init") and message.endswith("warmed") for message in messages)
+        server.signal(signal.SIGUSR2)  # a reset runs it no second time
+        until(lambda: any("reset" in record["msg"] for record in server.records()))
+        assert marker.read_text() == "hello:\n"
+
+
+def test_a_failing_after_init_is_a_line_and_the_server_serves(tmp_path):
+    after = {"command": ["sh", "-c", "exit 9"]}
+    with serving(tmp_path, "asgi_app:app", server={"after_init": after}) as server:
+        assert any(
+            "server.after_init" in record["msg"] and "exit code 9" in record["msg"]
+            for record in server.records()
+        )
+        assert server.get("/")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "command, options, reason",
+    [
+        (["sh", "-c", "exit 9"], {}, "after_init ended with exit code 9"),
+        (["sleep", "60"], {"exec_timeout": "300ms"}, "after_init took longer than 0.3 s"),
+        (["/no/such/program"], {}, "No such file"),
+    ],
+)
+def test_with_exit_on_error_its_failure_ends_the_server(tmp_path, command, options, reason):
+    after = {"command": command, "exit_on_error": True, **options}
+    started = serving(tmp_path, "asgi_app:app", server={"after_init": after})
+    with pytest.raises(AssertionError, match="the server ended with 1") as caught, started:
+        raise AssertionError("it serves")
+    assert reason in str(caught.value)
+
+
+def test_a_stop_ends_an_after_init_that_runs(tmp_path):
+    marker = tmp_path / "pid"
+    script = tmp_path / "lasting"
+    script.write_text(f"echo $$ > {marker}; exec sleep 60")
+    after = {"command": ["sh", str(script)]}
+    port, status_port = free_port(), free_port()
+    config = config_for("asgi_app:app", port=port, status_port=status_port, server={"after_init": after})
+    server = RunningServer(tmp_path, config, port=port, status_port=status_port)
+    try:
+        until(lambda: marker.exists() and marker.read_text().strip(), 30)
+        pid = int(marker.read_text())
+        assert server.status("/ready")[0] == 503
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 10
+        assert not alive(pid)
+    finally:
+        server.kill()

@@ -1,16 +1,18 @@
-"""``server.on_init``: one command that runs before the workers start (features.md 2.2).
+"""``server.on_init`` and ``server.after_init``: a command before the workers start, and one when all are ready.
 
-It is started like a worker, without a relay. What a failure means is decided by ``exit_on_error``.
+Each is started like a worker, without a relay. What a failure means is decided by ``exit_on_error``
+(features.md 2.2).
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 
 from twisted_rr.errors import WorkerStartError
 from twisted_rr.pool.host import PoolHost
@@ -19,20 +21,24 @@ from twisted_rr.pool.settings import OnInitSettings, ServerSettings
 from twisted_rr.pool.spec import PRIVATE, LaunchSpec, expand, launch_spec, resolve_identity
 
 
-class OnInit:
-    """Runs the command once; `run` is for `PoolHost.prepare`, every pool may call it."""
+class OnInit(Service):
+    """Runs the command once a start; `run` is for `PoolHost.prepare`, every pool may call it."""
+
+    key = "on_init"
 
     def __init__(self, settings: OnInitSettings, host: PoolHost, log: Any) -> None:
         """Raises ConfigError: no such user."""
+        self.setName(self.key)
         self._settings = settings
         self._host = host
         self._log = log
-        self._identity = resolve_identity(settings.user, "", "server.on_init")
+        self._identity = resolve_identity(settings.user, "", f"server.{self.key}")
         self._waiters: list[Deferred[None]] = []
         self._process: WorkerProcess | None = None
         self._done = False
         self._error: WorkerStartError | None = None
         self._timer: Any = None
+        self._gone: Deferred[None] | None = None
 
     def run(self) -> Deferred[None]:
         """Fires when the command has ended; fails with WorkerStartError under ``exit_on_error``."""
@@ -44,16 +50,31 @@ class OnInit:
             self._start()
         return waiter
 
-    def again(self) -> None:
+    def startService(self) -> None:
         """A server that is started once more runs it once more."""
+        Service.startService(self)
         if self._done:
             self._done = False
             self._process = None
             self._error = None
 
+    def stopService(self) -> Deferred[None]:
+        """End it if it runs; fires when it has been reaped."""
+        Service.stopService(self)
+        if self._process is None or not self._process.alive:
+            return succeed(None)
+        self.hurry()
+        gone = self._gone = Deferred()
+        return gone
+
+    def hurry(self) -> None:
+        """SIGKILL to its group."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+
     def _start(self) -> None:
         process = WorkerProcess(
-            self, self._host.reactor, self._log, self._host.pidfd_open, self._host.killpg, "on_init",
+            self, self._host.reactor, self._log, self._host.pidfd_open, self._host.killpg, self.key,
             self._host.start,
         )  # fmt: skip
         self._process = process
@@ -77,7 +98,7 @@ class OnInit:
     def _too_long(self) -> None:
         assert self._process is not None
         self._error = WorkerStartError(
-            " ".join(self._settings.command), f"on_init took longer than {self._settings.exec_timeout:g} s"
+            " ".join(self._settings.command), f"{self.key} took longer than {self._settings.exec_timeout:g} s"
         )
         self._process.signal(signal.SIGKILL)
 
@@ -87,14 +108,17 @@ class OnInit:
         if self._error is not None:
             self._end(self._error.reason)
         else:
-            self._end("" if ending.code == 0 else f"on_init ended with {ending}")
+            self._end("" if ending.code == 0 else f"{self.key} ended with {ending}")
+        if self._gone is not None:
+            gone, self._gone = self._gone, None
+            gone.callback(None)
 
     def _end(self, reason: str) -> None:
         self._done = True
         self._error = None
         if reason:
             error = WorkerStartError(" ".join(self._settings.command), reason)
-            self._log.error("server.on_init: {error}", error=str(error))
+            self._log.error("server.{key}: {error}", key=self.key, error=str(error))
             if self._settings.exit_on_error:
                 self._error = error
         self._tell()
@@ -106,6 +130,32 @@ class OnInit:
                 waiter.errback(self._error)
             else:
                 waiter.callback(None)
+
+
+class AfterInit(OnInit):
+    """The command that runs once the workers of all pools are ready; the server is not ready before it has ended."""
+
+    key = "after_init"
+
+    def __init__(
+        self, settings: OnInitSettings, host: PoolHost, log: Any, pools: Callable[[], Iterable[Any]]
+    ) -> None:
+        """*pools* gives every pool of the server. Raises ConfigError: no such user."""
+        super().__init__(settings, host, log)
+        self._pools = pools
+
+    def started(self) -> Deferred[None]:
+        """Fires when it has ended; fails with WorkerStartError under ``exit_on_error``."""
+        return Deferred.fromCoroutine(self._after_pools())
+
+    async def _after_pools(self) -> None:
+        try:
+            await gatherResults([pool.ready() for pool in self._pools()], consumeErrors=True)
+        except FirstError:
+            return  # which the pool tells, and ends the start by
+        drain = self._host.drain
+        if self.running and not (drain is not None and drain.draining):
+            await self.run()
 
 
 def on_init_env(settings: OnInitSettings, environ: Mapping[str, str]) -> dict[str, str]:

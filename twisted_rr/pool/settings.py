@@ -136,6 +136,21 @@ class ServerSettings:
     """The ``server`` section: how every worker is started unless its pool says otherwise."""
 
     command: tuple[str, ...] = key(kinds.command(), default=(), doc="the workers' command")
+
+
+@attrs.frozen(kw_only=True)
+class OnInitSettings:
+    """``server.on_init`` and ``server.after_init``: commands that run once, before the pools start and after."""
+
+    command: tuple[str, ...] = key(kinds.command(), required=True, doc="what to run")
+    exec_timeout: float = key(kinds.duration(), default=60.0, doc="killed after this")
+    env: Mapping[str, str] = key(kinds.environment(), factory=dict, doc="its environment")
+    user: str = key(kinds.string(), default="", doc="its user")
+    exit_on_error: bool = key(kinds.boolean(), default=False, doc="a failure fails the start")
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
     preload: bool | None = key(
         kinds.boolean(),
         default=None,
@@ -166,4 +181,7 @@ class ServerSettings:
     )
     on_init: OnInitSettings | None = key(
         kinds.section(OnInitSettings), default=None, doc="a command that runs once before the pools start"
+    )
+    after_init: OnInitSettings | None = key(
+        kinds.section(OnInitSettings), default=None, doc="one that runs once all workers are ready"
     )
