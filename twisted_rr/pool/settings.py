@@ -5,7 +5,7 @@ Only their names, kinds and defaults; what they do is written where it is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -36,6 +36,17 @@ class SupervisorSettings:
         kinds.size_mb(), default=0, doc="a worker above this (bytes here, MiB as a bare number) is replaced"
     )
 
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """What works, and is most likely not meant."""
+        for name, limit in (("ttl", self.ttl), ("idle_ttl", self.idle_ttl)):
+            if 0 < limit < self.watch_tick:
+                yield name, f"{limit:g} s is looked at every {self.watch_tick:g} s only (watch_tick)"
+        if self.exec_ttl and self.ttl and self.exec_ttl > self.ttl:
+            yield (
+                "exec_ttl",
+                f"a call may take {self.exec_ttl:g} s, longer than a worker's ttl of {self.ttl:g} s",
+            )
+
 
 @attrs.frozen(kw_only=True)
 class AllocatorSettings:
@@ -44,6 +55,14 @@ class AllocatorSettings:
     max_workers: int = key(kinds.integer(min=1, max=2048), default=10, doc="extra workers at most")
     spawn_rate: int = key(kinds.integer(min=1, max=100), default=5, doc="started at a time, once a second")
     idle_timeout: float = key(kinds.duration(), default=60.0, doc="without shortage for so long they go")
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """What works, and is most likely not meant; the default of spawn_rate is nobody's mistake."""
+        if self.spawn_rate > self.max_workers and self.spawn_rate != 5:
+            yield (
+                "spawn_rate",
+                f"{self.spawn_rate} is above max_workers: at most {self.max_workers} are started",
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -92,21 +111,6 @@ class PoolSettings:
     dynamic_allocator: AllocatorSettings | None = key(
         kinds.section(AllocatorSettings), default=None, doc="extra workers under load"
     )
-
-
-@attrs.frozen(kw_only=True)
-class OnInitSettings:
-    """``server.on_init``: a command that runs once before the pools start."""
-
-    command: tuple[str, ...] = key(kinds.command(), required=True, doc="what to run")
-    exec_timeout: float = key(kinds.duration(), default=60.0, doc="killed after this")
-    env: Mapping[str, str] = key(kinds.environment(), factory=dict, doc="its environment")
-    user: str = key(kinds.string(), default="", doc="its user")
-    exit_on_error: bool = key(kinds.boolean(), default=False, doc="a failure fails the start")
-
-
-@attrs.frozen(kw_only=True)
-class ServerSettings:
     nice: int | None = key(kinds.integer(min=-20, max=19), default=None, doc="instead of server.nice")
     oom_score_adj: int | None = key(
         kinds.integer(min=-1000, max=1000), default=None, doc="instead of server.oom_score_adj"
@@ -117,7 +121,6 @@ class ServerSettings:
     rlimits: Mapping[str, str] = key(
         kinds.map_of(RLIMIT, names=RLIMITS), factory=dict, doc="added to server.rlimits, or instead of them"
     )
-
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """What cannot be done."""
@@ -133,9 +136,6 @@ class ServerSettings:
             yield "max_queue_age", f"{longer}: nothing is turned away for it"
         if self.max_queue_size and self.debug:
             yield "max_queue_size", "has no effect with debug, where each call gets a worker"
-    """The ``server`` section: how every worker is started unless its pool says otherwise."""
-
-    command: tuple[str, ...] = key(kinds.command(), default=(), doc="the workers' command")
 
 
 @attrs.frozen(kw_only=True)
@@ -151,6 +151,9 @@ class OnInitSettings:
 
 @attrs.frozen(kw_only=True)
 class ServerSettings:
+    """The ``server`` section: how every worker is started unless its pool says otherwise."""
+
+    command: tuple[str, ...] = key(kinds.command(), default=(), doc="the workers' command")
     preload: bool | None = key(
         kinds.boolean(),
         default=None,
