@@ -9,6 +9,7 @@ from twisted_rr.errors import Cancelled, ExecTimeout
 from twisted_rr.pool import supervisor as supervising
 from twisted_rr.pool.settings import AllocatorSettings, SupervisorSettings
 from twisted_rr.pool.state import WorkerState
+from twisted_rr.testing.host import RecordingLog
 from twisted_rr.wire.frame import CODEC_RAW, STREAM, encode
 
 HEAD = b"\x92\xcc\xc8\x90"
@@ -222,6 +223,23 @@ def test_a_worker_above_its_memory_is_replaced(monkeypatch):
     pass_time(world, 3, step=1.0)
     assert world.new() == []
     memory["bytes"] = 2000
+    pass_time(world, 1, step=1.0)
+    assert len(world.new()) == 1
+
+
+def test_a_limit_below_what_a_fresh_worker_needs_is_told_once_with_figures(monkeypatch):
+    monkeypatch.setattr(supervising, "usage", lambda pid, told, age: (30 << 20, 0.0))
+    log = RecordingLog()
+    world = World(num_workers=2, supervisor=supervised(max_worker_memory=20 << 20))
+    world.pool._supervisor._log = log
+    world.start()
+    pass_time(world, 20, step=1.0)
+    assert world.new() == []
+    [line] = log.lines("warn")
+    assert "uses 30 MiB before its first call, more than supervisor.max_worker_memory (20 MiB)" in line
+    world.open()
+    [worker] = [worker for worker in world.workers if worker.request() is not None]
+    worker.reply(b"")
     pass_time(world, 1, step=1.0)
     assert len(world.new()) == 1
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -109,6 +110,7 @@ class RelayListener:
         self._socket: socket.socket | None = None
         self._path = ""
         self._expected: dict[int, Callable[[socket.socket, Answer, bytes], None]] = {}
+        self._refuse: dict[int, Callable[[str], object]] = {}
         self._introductions: set[Introduction] = set()
 
     def start(self) -> None:
@@ -133,13 +135,23 @@ class RelayListener:
         for introduction in list(self._introductions):
             introduction.drop("the server stops")
 
-    def expect(self, pid: int, taker: Callable[[socket.socket, Answer, bytes], None]) -> None:
-        """Give the connection that introduces itself as *pid* to *taker*, with what it said and wrote behind it."""
+    def expect(
+        self,
+        pid: int,
+        taker: Callable[[socket.socket, Answer, bytes], None],
+        refuse: Callable[[str], object] = lambda reason: None,
+    ) -> None:
+        """Give the connection that introduces itself as *pid* to *taker*, with what it said and wrote behind it.
+
+        *refuse* is told why when its process group says what it must not; only over a unix socket can that be known.
+        """
         self._expected[pid] = taker
+        self._refuse[pid] = refuse
 
     def forget(self, pid: int) -> None:
         """Process *pid* has ended, or has its relay."""
         self._expected.pop(pid, None)
+        self._refuse.pop(pid, None)
 
     @property
     def bound(self) -> Any:
@@ -202,13 +214,19 @@ class RelayListener:
     def introduced(self, introduction: Introduction, answer: Answer, rest: bytes) -> None:
         taker = self._expected.pop(answer.pid, None)
         if taker is None:
-            introduction.drop(f"no worker of ours waits for a relay as pid {answer.pid}")
+            introduction.drop(f"no worker of ours waits for a relay as pid {answer.pid}", lied=True)
             return
+        self._refuse.pop(answer.pid, None)
         self._introductions.discard(introduction)
         taker(introduction.release(), answer, rest)
 
-    def dropped(self, introduction: Introduction, reason: str) -> None:
+    def dropped(self, introduction: Introduction, reason: str, peer: int = 0) -> None:
+        """*peer*: the process that said what it must not, where the kernel tells it."""
         self._introductions.discard(introduction)
+        refuse = self._refuse.get(_group_of(peer)) if peer else None
+        if refuse is not None:
+            refuse(f"{reason}: behind a wrapper use exec, or server.relay: pipes")
+            return
         self._log.warn(
             "relay {address}: a connection was dropped: {reason}", address=self.address, reason=reason
         )
@@ -286,7 +304,7 @@ class Introduction:
         try:
             answer = self._handshake.feed(data)
         except FrameError as error:
-            self.drop(str(error))
+            self.drop(str(error), lied=True)
             return
         if answer is not None:
             self._listener.introduced(self, answer, self._handshake.rest())
@@ -296,18 +314,35 @@ class Introduction:
         self._end()
         return self._socket
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, lied: bool = False) -> None:
         if self._done:
             return
         self._end()
+        peer = _peer(self._socket) if lied else 0
         self._socket.close()
-        self._listener.dropped(self, reason)
+        self._listener.dropped(self, reason, peer)
 
     def _end(self) -> None:
         self._done = True
         if self._timer.active():
             self._timer.cancel()
         self._reactor.removeReader(self)
+
+
+def _peer(connection: socket.socket) -> int:
+    """The process at the other end, as the kernel knows it; 0 where it does not."""
+    if connection.family != socket.AF_UNIX:
+        return 0
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
+
+
+def _group_of(pid: int) -> int:
+    """Its process group, which is the pid of the worker that it belongs to."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
 
 
 def _bound(family: int, address: Any) -> socket.socket:

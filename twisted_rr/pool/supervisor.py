@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from twisted_rr.errors import ExecTimeout
 from twisted_rr.pool.host import PoolHost
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TICK = 1.0
 CANCEL = 10.0  # seconds a mux worker may take to end a cancelled call (mux.md 5)
+MIB = 1 << 20
 AT_ONCE = 4  # at most a fourth of the workers is replaced by one look
 
 
@@ -38,6 +39,8 @@ class Supervisor:
         self._log = log
         self._timer: Any = None
         self._asked: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()  # when for their stacks
+        self._fitted: WeakSet[Worker] = WeakSet()  # were seen within max_worker_memory
+        self._told_large = False
         self._next_look = 0.0
         self._tick = TICK
         if self._limits.exec_ttl:
@@ -145,18 +148,38 @@ class Supervisor:
             if state is not None and crew.replace(worker, state):
                 room -= 1
 
+    def _is_large(self, worker: Worker) -> bool:
+        """It is above its memory, and its successor has a chance to be below for a while."""
+        memory = usage(worker.pid, worker.told_pid, 1.0)[0]
+        if memory < self._limits.max_worker_memory:
+            self._fitted.add(worker)
+            return False
+        if not worker.jobs and worker not in self._fitted:
+            self._tell_large(worker, memory)
+            return False
+        self._log.info("worker {pid} uses {memory} bytes, it is replaced", pid=worker.pid, memory=memory)
+        return True
+
+    def _tell_large(self, worker: Worker, memory: int) -> None:
+        """A limit that no fresh worker keeps to would have them replaced for ever."""
+        if self._told_large:
+            return
+        self._told_large = True
+        self._log.warn(
+            "worker {pid} uses {memory:.0f} MiB before its first call, more than supervisor.max_worker_memory "
+            "({limit:.0f} MiB): each worker will be replaced once it has served a call",
+            pid=worker.pid,
+            memory=memory / MIB,
+            limit=self._limits.max_worker_memory / MIB,
+        )
+
     def _past(self, worker: Worker, now: float) -> WorkerState | None:
         """The first limit that *worker* has passed, in RoadRunner's order."""
         limits = self._limits
         if limits.ttl and now - worker.born >= limits.ttl:
             return WorkerState.TTL
-        if limits.max_worker_memory:
-            memory = usage(worker.pid, worker.told_pid, 1.0)[0]
-            if memory >= limits.max_worker_memory:
-                self._log.info(
-                    "worker {pid} uses {memory} bytes, it is replaced", pid=worker.pid, memory=memory
-                )
-                return WorkerState.MAX_MEMORY
+        if limits.max_worker_memory and self._is_large(worker):
+            return WorkerState.MAX_MEMORY
         if limits.idle_ttl and worker.jobs and not worker.end.load and now - worker.since >= limits.idle_ttl:
             return WorkerState.IDLE_TTL
         return None

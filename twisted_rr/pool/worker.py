@@ -244,7 +244,7 @@ class Worker:
     def _begin_handshake(self) -> None:
         self._timer = self._host.reactor.callLater(self._timeout, self._too_late)
         if self._relay is None:
-            self._host.relays.expect(self.pid, self._introduced)
+            self._host.relays.expect(self.pid, self._introduced, self.kill)
             return
         handshake = Handshake(self._host.getpid())
         request = [handshake.request]
