@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import venv
 import zipfile
@@ -55,6 +56,14 @@ def test_the_wheel_holds_the_package_and_one_file_of_twisted(wheel):
     assert [name for name in names if name.startswith("twisted/")] == ["twisted/plugins/rr_plugin.py"]
     assert "twisted_rr/pool/launch.py" in names and "twisted_rr/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "docs", "examples", "benchmarks"))]
+
+
+def test_the_source_distribution_has_the_protocol_with_its_vectors(tmp_path):
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    vectors = {f"tests/wire/vectors/{name}.json" for name in ("frames", "mux", "contexts")}
+    assert vectors | {"docs/worker-protocol.md", "tests/integration/workers/mux_plain.py"} <= names
 
 
 def test_a_wheel_in_an_empty_environment_is_found_by_twistd_and_serves(wheel, tmp_path):
