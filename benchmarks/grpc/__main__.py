@@ -1,0 +1,172 @@
+"""Runs the cells and prints the table and one JSON object. See benchmarks/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks import roadrunner
+from benchmarks.contender import Contender
+from benchmarks.grpc.contenders import STREAMING, contenders, generate
+from benchmarks.grpc.load import Idle, by_core, by_h2load, streamed
+from benchmarks.rounds import alternate, machine, ratio, summaries
+
+GO, PEER = "roadrunner", "grpcio-sync"
+QUICK = ((4, 8), (1, 1))
+CELLS = (*QUICK, (4, 1), (4, 16), (32, 1), (32, 16))
+"""Connections and streams on each."""
+
+FAST, SLOW = 200_000, 20_000
+"""Messages of a stream, of ours and of the others: a second or two."""
+
+IDLE = 1000
+
+LIMIT, QUICK_LIMIT = 420.0, 90.0
+"""Seconds after which no further cell begins; the cells with an aim come first."""
+
+
+def run(args: argparse.Namespace) -> dict:
+    until = time.monotonic() + (QUICK_LIMIT if args.quick else LIMIT)
+    result: dict = {
+        "date": datetime.date.today().isoformat(),
+        "machine": {**machine(), "grpcio": importlib.metadata.version("grpcio")},
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "left_out": {},
+        "cells": {},
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generate(folder)
+        chosen = choose(folder, args.only.split(",") if args.only else [], result["left_out"])
+        try:
+            for each in chosen:
+                each.start(folder)
+            result["idle"] = {each.name: idle(each, folder) for each in chosen}
+            result["stream"] = summaries(stream(chosen, folder, args.rounds))
+            for name, measure in cells(folder, QUICK if args.quick else CELLS):
+                if time.monotonic() > until:
+                    result["left_out"][name] = "the time was up"
+                    continue
+                found = alternate(
+                    chosen, partial(measure, seconds=args.seconds), args.rounds, partial(measure, seconds=0.3)
+                )
+                result["cells"][name] = summaries(found)
+        finally:
+            for each in chosen:
+                each.stop()
+    return result
+
+
+def cells(folder: Path, sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Callable[..., dict]]]:
+    """Each cell's name, and what measures a round of it."""
+    for connections, streams in sizes:
+        for client, measure in (("h2load", partial(by_h2load, folder=folder)), ("C-core", by_core)):
+            yield (
+                f"{connections}x{streams} {client}",
+                partial(measure, connections=connections, streams=streams),
+            )
+
+
+def choose(folder: Path, only: list[str], left_out: dict) -> list[Contender]:
+    """The contenders; Go RoadRunner where it can be built."""
+    built = roadrunner.build(folder) if not only or GO in only else "not asked for"
+    if isinstance(built, str):
+        left_out[GO] = built
+        print(f"{GO} is left out: {built}", file=sys.stderr)
+        built = None
+    return [each for each in contenders(folder, built) if not only or each.name in only]
+
+
+def idle(contender: Contender, folder: Path) -> dict:
+    """PSS of the first process, in MiB, and what each of 1,000 idle connections adds, in KiB."""
+    # The first calls load what is loaded once.
+    by_h2load(contender, folder, 4, 8, 0.3)
+    before = contender.pss()
+    connections = Idle(contender.port, IDLE)
+    after = contender.pss()
+    connections.close()
+    each = (after["server"] - before["server"]) * 1024 / IDLE
+    return {"server": before["server"], "all": before["all"], "each_kib": round(each, 1)}
+
+
+def stream(chosen: list[Contender], folder: Path, rounds: int) -> dict:
+    able = [each for each in chosen if each.name in STREAMING]
+
+    def measure(each: Contender) -> dict:
+        return streamed(each, folder, FAST if each.name.startswith("rr") else SLOW)
+
+    return alternate(able, measure, rounds, lambda each: streamed(each, folder, 1000))
+
+
+def table(result: dict) -> str:
+    lines = []
+    for name, rows in result["cells"].items():
+        size, client = name.split()
+        connections, streams = size.split("x")
+        lines += [
+            "",
+            f"## {connections} connections, {streams} streams each, {client}",
+            "",
+            f"| server | calls/s | x {PEER} (spread) | x {GO} (spread) | p50 ms | p99 ms |",
+            "|---|---|---|---|---|---|",
+        ]
+        for server, row in rows.items():
+            lines.append(
+                f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {ratio(row, PEER, server)} |"
+                f" {ratio(row, GO, server)} | {row['p50_ms']} | {row['p99_ms']} |"
+            )
+    lines += ["", "## server stream of 100-byte messages", ""]
+    lines += [f"| server | messages/s | x {PEER} (spread) |", "|---|---|---|"]
+    for server, row in result["stream"].items():
+        failed = " FAILED" if row["failed"] else ""
+        lines.append(f"| {server}{failed} | {row['rate']} | {ratio(row, PEER, server)} |")
+    lines += [
+        "",
+        f"## memory, PSS, with {IDLE} idle connections",
+        "",
+        "| server | first process, MiB | whole family, MiB | a connection adds, KiB |",
+        "|---|---|---|---|",
+    ]
+    for server, row in result["idle"].items():
+        lines.append(f"| {server} | {row['server']} | {row['all']} | {row['each_kib']} |")
+    lines += [f"\n{name} is left out: {why}" for name, why in result["left_out"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.grpc", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two cells, shorter rounds: under two minutes")
+    parser.add_argument("--rounds", type=int, help="3 unless given")
+    parser.add_argument("--seconds", type=float, help="length of a round")
+    parser.add_argument("--only", help="comma list of contenders")
+    parser.add_argument("--json", help="write the JSON object to this file as well")
+    args = parser.parse_args()
+    args.rounds = args.rounds or 3
+    args.seconds = args.seconds or (0.5 if args.quick else 1.0)
+    if shutil.which("h2load") is None:
+        raise SystemExit("h2load is not installed (Debian: apt-get install nghttp2-client)")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    begun = time.monotonic()
+    result = run(args)
+    result["took"] = round(time.monotonic() - begun)
+    print(table(result))
+    print()
+    print(json.dumps(result))
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
