@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twisted_rr.worker.wsgi import Disconnected, encode_headers, input_stream, parse_status, run
+from twisted_rr.worker.wsgi import Disconnected, Heads, encode_headers, input_stream, parse_status, run
 
 Sent = tuple[Any, bytes, bool]
 
@@ -48,8 +48,8 @@ def serve(application: Any, channel: RecordingChannel | None = None) -> Recordin
         application,
         {"REQUEST_METHOD": "GET", "PATH_INFO": "/x"},
         channel,
-        lambda status, headers: (status, headers),
-    )  # type: ignore[arg-type, return-value]
+        Heads(lambda status, headers: (status, headers)),  # type: ignore[arg-type, return-value]
+    )
     return channel
 
 
@@ -345,3 +345,23 @@ def test_a_download_is_not_ended_early_because_it_would_look_complete() -> None:
         b"3",
         b"",
     ]
+
+
+def test_a_head_like_the_last_one_is_made_once_and_any_other_anew() -> None:
+    made: list[tuple[int, Any]] = []
+
+    def encode(status: int, headers: Any) -> bytes:
+        made.append((status, list(headers)))
+        return b"%d" % len(made)
+
+    heads = Heads(encode)
+    wanted = [("Content-Length", "3")]
+    assert (
+        heads.make("200 OK", wanted) == heads.make("200 OK", wanted) == (b"1", [(b"Content-Length", b"3")], 3)
+    )
+    wanted[0] = ("X", "y")  # the application may change its list afterwards
+    assert heads.make("200 OK", wanted) == (b"2", [(b"X", b"y")], -1)
+    assert heads.make("404 Not Found", wanted)[0] == b"3"
+    with pytest.raises(RuntimeError):
+        heads.make("404 Not Found", [("X", 1)])  # type: ignore[list-item]
+    assert heads.make("404 Not Found", wanted)[0] == b"3"

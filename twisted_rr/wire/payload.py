@@ -5,11 +5,14 @@ What contexts contain is in context.py.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from twisted_rr.errors import FrameError
-from twisted_rr.wire.frame import encode
+from twisted_rr.wire.frame import prefix
 from twisted_rr.wire.reader import Frame
+
+_ONE: Final = Struct("<I")
 
 STOP_ANSWER: Final = b'{"stop":true}'
 """As the whole context of an answer: replace me, and run this call again elsewhere."""
@@ -17,7 +20,8 @@ STOP_ANSWER: Final = b'{"stop":true}'
 
 def join(flags: int, bits: int, context: bytes, body: bytes) -> bytes:
     """A frame of *context* and *body*."""
-    return encode(flags, bits, (len(context),), context + body)
+    size = len(context)
+    return b"".join((prefix(4, flags, bits, size + len(body)), _ONE.pack(size), context, body))
 
 
 def split(frame: Frame) -> tuple[bytes, bytes]:

@@ -6,10 +6,13 @@ Mux ends and the server's one-call end do not use it: they make no object of a f
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from twisted_rr.errors import FrameError, TooLarge, Truncated
 from twisted_rr.wire.buffer import Pending
-from twisted_rr.wire.frame import FIRST_BYTES, PREFIX, garbage, looks_wrong, parse_prefix
+from twisted_rr.wire.frame import FIRST_BYTES, MAX_OPTIONS, PREFIX, garbage, looks_wrong, parse_prefix
+
+_OPTIONS: Final = [Struct(f"<{count}I") for count in range(MAX_OPTIONS + 1)]
 
 
 class Frame:
@@ -130,5 +133,5 @@ class FrameReader:
 
 def _frame(data: bytes, pos: int, end: int) -> Frame:
     hl, flags, bits, length = parse_prefix(data[pos : pos + PREFIX])
-    options = Struct(f"<{hl - 3}I").unpack_from(data, pos + PREFIX)
+    options = _OPTIONS[hl - 3].unpack_from(data, pos + PREFIX)
     return Frame(flags, bits, options, data[end - length : end])

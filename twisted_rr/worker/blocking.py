@@ -74,12 +74,15 @@ class BlockingRelay:
     def _next(self) -> Frame | None:
         """Woken by bytes or the end of the relay, and by the waker at SIGTERM."""
         while not self._frames:
-            ready = self._poll.poll()
-            if any(fd == self._waker.fd for fd, _ in ready):
-                self._waker.clear()
-                if self.stopping:
-                    return None
-            if any(fd == self._relay.reader for fd, _ in ready) and not self._fill():
+            readable = False
+            for fd, _ in self._poll.poll():
+                if fd == self._waker.fd:
+                    self._waker.clear()
+                    if self.stopping:
+                        return None
+                else:
+                    readable = True
+            if readable and not self._fill():
                 return None
         return self._frames.pop()
 
@@ -94,7 +97,8 @@ class BlockingRelay:
             except Truncated:
                 return False  # the server died while it wrote: there is nobody to tell
             return False
-        self._frames = list(reversed(self._reader.feed(data)))
+        self._frames = self._reader.feed(data)
+        self._frames.reverse()
         return True
 
     def interrupted(self) -> bool:
@@ -118,6 +122,11 @@ class BlockingRelay:
 
     def write(self, data: bytes) -> None:
         """Write all of *data*, waiting as long as the server does not read. Raises ConnectionError."""
+        if len(data) <= _PIECE:
+            count = os.write(self._relay.writer, data)
+            if count == len(data):
+                return
+            data = data[count:]
         view = memoryview(data)
         while view:
             view = view[os.write(self._relay.writer, view[:_PIECE]) :]

@@ -60,6 +60,12 @@ def read_single(codec: int, context: bytes, body: bytes) -> tuple[Fields, bytes,
 def _split(request: HttpRequest) -> tuple[str, str, bytes]:
     """Scheme, authority and target of the absolute URI."""
     scheme, separator, rest = request.uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    if separator and slash and "?" not in authority and "#" not in authority:
+        target = "/" + (path.partition("?")[0] if "?" in path else path)
+        if request.raw_query:
+            target = f"{target}?{request.raw_query}"
+        return scheme, authority, target.encode("utf-8", "surrogatepass")
     if not separator:
         scheme, rest = "http", request.uri
     end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
@@ -72,12 +78,29 @@ def _split(request: HttpRequest) -> tuple[str, str, bytes]:
 
 def _headers(request: HttpRequest, authority: str) -> list[tuple[bytes, bytes]]:
     headers: list[tuple[bytes, bytes]] = []
+    host = b""
     for name, values in request.headers.items():
-        lower = name.lower().encode("latin-1", "replace")
-        headers.extend((lower, value) for value in values)
-    if authority and not _first(headers, b"host"):
+        lower = _lower.get(name)
+        if lower is None:
+            lower = _new_name(name)
+        for value in values:
+            headers.append((lower, value))
+            if lower == b"host" and not host:
+                host = value
+    if authority and not host:
         headers.insert(0, (b"host", authority.encode("latin-1", "replace")))
     return headers
+
+
+_MOST_NAMES = 1024
+_lower: dict[str, bytes] = {}
+
+
+def _new_name(name: str) -> bytes:
+    lower = name.lower().encode("latin-1", "replace")
+    if len(_lower) < _MOST_NAMES and len(name) <= 64:
+        _lower[name] = lower
+    return lower
 
 
 def _first(headers: list[tuple[bytes, bytes]], wanted: bytes) -> str:

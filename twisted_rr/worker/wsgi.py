@@ -47,13 +47,35 @@ class Channel(Protocol):
         """End the call after its caller has gone."""
 
 
-def run(application: Application, environ: Environ, channel: Channel, encode_head: EncodeHead) -> None:
+class Heads:
+    """Makes the contexts of answers; the last one is kept, because answers repeat each other's heads.
+
+    May be shared by threads.
+    """
+
+    __slots__ = ("_encode", "_last")
+
+    def __init__(self, encode: EncodeHead) -> None:
+        self._encode = encode
+        self._last: tuple[Any, Any, tuple[bytes, Headers, int]] = (None, None, (b"", [], -1))
+
+    def make(self, status: str, headers: list[tuple[str, str]]) -> tuple[bytes, Headers, int]:
+        """``(context, encoded headers, content-length or -1)`` of an answer. Raises RuntimeError."""
+        last_status, last_headers, made = self._last
+        if headers != last_headers or status != last_status:
+            encoded = encode_headers(headers)
+            made = (self._encode(parse_status(status), encoded), encoded, _content_length(encoded))
+            self._last = (status, list(headers), made)
+        return made
+
+
+def run(application: Application, environ: Environ, channel: Channel, heads: Heads) -> None:
     """Call *application* and send its answer. Never raises an Exception of the application's.
 
     An exception ends the call with an error and is printed with its traceback, unless it came of
     the caller's leaving. SystemExit is such an exception too: a handler must not end its worker.
     """
-    response = Response(channel, encode_head)
+    response = Response(channel, heads)
     try:
         result = application(environ, response.start)
         try:
@@ -93,11 +115,11 @@ class Response:
     :ivar ended: the last byte of the answer was handed over.
     """
 
-    __slots__ = ("_channel", "_encode_head", "_head", "_headers", "_left", "_sent_head", "ended")
+    __slots__ = ("_channel", "_heads", "_head", "_headers", "_left", "_sent_head", "ended")
 
-    def __init__(self, channel: Channel, encode_head: EncodeHead) -> None:
+    def __init__(self, channel: Channel, heads: Heads) -> None:
         self._channel = channel
-        self._encode_head = encode_head
+        self._heads = heads
         self._head: bytes | None = None
         self._headers: Headers = []
         self._left = -1  # bytes still to come by Content-Length, -1 when it is not given
@@ -116,10 +138,7 @@ class Response:
                 exc_info = None  # breaks the cycle with this frame
         elif self._head is not None:
             raise RuntimeError("start_response was called twice, the second time without exc_info")
-        encoded = encode_headers(headers)
-        self._headers = encoded
-        self._left = _content_length(encoded)
-        self._head = self._encode_head(parse_status(status), encoded)
+        self._head, self._headers, self._left = self._heads.make(status, headers)
         return self.write
 
     def write(self, data: bytes) -> None:

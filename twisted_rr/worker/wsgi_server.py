@@ -15,7 +15,7 @@ from twisted_rr.worker.requests import codec_of, read_single, single_head
 from twisted_rr.worker.signals import Waker
 from twisted_rr.worker.thread_call import ThreadCall
 from twisted_rr.worker.threads import ThreadServer
-from twisted_rr.worker.wsgi import Application, Channel, input_stream, run
+from twisted_rr.worker.wsgi import Application, Channel, Heads, input_stream, run
 
 
 def serve(application: Application, relay: Relay, hello: Hello, threads: int) -> str:
@@ -42,32 +42,39 @@ class MuxHandler:
 
     def __init__(self, application: Application, multithread: bool) -> None:
         self._application = application
+        self._heads: dict[int, Heads] = {}
         self.environs = EnvironMaker(multithread)
 
     def handle(self, call: ThreadCall) -> None:
         """Answer *call*. Raises nothing."""
-        head = functools.partial(encode_head, call.codec)
+        heads = self._heads.get(call.codec)
+        if heads is None:
+            heads = self._heads[call.codec] = Heads(functools.partial(encode_head, call.codec))
         try:
             fields = decode_request(call.codec, call.context)
         except Exception as error:
             unreadable(call, error)
             return
         if fields[3] in ("ws", "wss"):
-            call.send(head(501, []), b"", False)  # WSGI has no WebSocket
+            call.send(encode_head(call.codec, 501, []), b"", False)  # WSGI has no WebSocket
             return
         environ = self.environs.make(*fields)
         if call.more and "HTTP_EXPECT" in environ:
-            call.uninvited = functools.partial(head, 100, [])
+            call.uninvited = functools.partial(encode_head, call.codec, 100, [])
         environ["wsgi.input"] = input_stream(call.body, call.read if call.streamed else None)
-        run(self._application, environ, call, head)
+        run(self._application, environ, call, heads)
 
 
 def serve_single(application: Application, relay: BlockingRelay) -> str:
     """Answer one call after the other."""
     environs = EnvironMaker(multithread=False)
+    known: dict[int, Heads] = {}
     while (got := relay.call()) is not None:
         flags, context, body = got
         codec = codec_of(flags, context)
+        heads = known.get(codec)
+        if heads is None:
+            heads = known[codec] = Heads(functools.partial(single_head, codec))
         call = BlockingCall(relay, codec)
         try:
             fields, body, pieces = read_single(codec, context, body)
@@ -76,7 +83,7 @@ def serve_single(application: Application, relay: BlockingRelay) -> str:
             continue
         environ = environs.make(*fields)
         environ["wsgi.input"] = input_stream(body, None if pieces is None else _reader(pieces))
-        run(application, environ, call, functools.partial(single_head, codec))
+        run(application, environ, call, heads)
     return ""
 
 
