@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from twisted_rr.worker import descriptors, handshake, signals
+from twisted_rr.worker import descriptors, handshake, hooks, signals, stacks
 from twisted_rr.worker.blocking import BlockingCall, BlockingRelay
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.payload import Payload
@@ -46,6 +46,7 @@ class Worker:
 
     def __init__(self, relay: Relay | None = None) -> None:
         self._relay = descriptors.take() if relay is None else relay
+        stacks.install()
         self._blocking: BlockingRelay | None = None
         self._call: BlockingCall | None = None
         self._codec = 0
@@ -144,6 +145,8 @@ class Worker:
         *concurrency* is for coroutine functions: calls at once, 0 for one at a time. Left out it is 0
         with a *handler* and 1000 for gRPC. *threads* is for gRPC handlers that are none: calls at once,
         10 when it is 0.
+
+        Functions registered with `on_start` and `on_stop` are called before the first call and after the last.
         """
         if handler is None:
             self._run_grpc(concurrency, threads)
@@ -153,8 +156,10 @@ class Worker:
 
             asyncio.run(self.serve(handler, concurrency))
             return
+        hooks.begin()
         for payload in self:
             self._handle(handler, payload)
+        hooks.end()
 
     def _run_grpc(self, concurrency: int | None, threads: int) -> None:
         from twisted_rr.worker.grpc import serving
@@ -167,8 +172,10 @@ class Worker:
         signals.ignore_interrupt()
         hello = handshake.receive(self._relay)
         if hello is not None:
+            hooks.begin()
             calls = 0 if concurrency == 0 else threads or serving.THREADS
             reason = serving.serve_threads(self.grpc, self._relay, hello, calls)
+            hooks.end()
             if reason:
                 say(reason)
 
@@ -196,10 +203,12 @@ class Worker:
         hello = await asyncio.to_thread(handshake.receive, self._relay)
         if hello is None:
             return
+        await hooks.begin_on_loop()
         if handler is None:
             reason = await self._serve_grpc(hello, concurrency, threads)
         else:
             reason = await handlers.serve(handler, self._relay, hello, concurrency or 0)
+        await hooks.end_on_loop()
         if reason:
             say(reason)
 

@@ -77,6 +77,7 @@ def _load(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _run(application: Any, interface: str, relay: Relay, options: argparse.Namespace, forked: bool) -> int:
+    descriptors.fill()
     try:
         if forked:
             hooks.forked()

@@ -144,6 +144,18 @@ def protect() -> None:
     sys.stderr = _line_buffered(2)
 
 
+def fill() -> None:
+    """Put /dev/null where the application has closed descriptor 0, 1 or 2.
+
+    Else the next thing that is opened gets that number, which libuv, for one, does not survive.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+
+
 def _line_buffered(fd: int) -> TextIO:
     """A stream whose printed lines are lines in the server's log.
 
