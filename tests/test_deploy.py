@@ -246,6 +246,7 @@ def test_the_values_are_those_of_the_plain_manifests() -> None:
     assert pod["securityContext"] == told["podSecurityContext"]
     assert served["securityContext"] == told["securityContext"]
     assert served["resources"] == told["resources"]
+    assert told["probes"].pop("protocol") == "http"
     for name, probe in told["probes"].items():
         assert probe.items() <= served[f"{name}Probe"].items()
 
@@ -304,6 +305,7 @@ EVERYTHING = (
     "imagePullSecrets[0].name=s",
     "service.type=LoadBalancer",
     "service.annotations.a=b",
+    "config.grpc.listen=tcp://0.0.0.0:9001",
 )
 
 
@@ -362,6 +364,53 @@ def test_a_change_of_the_configuration_rolls_the_pods() -> None:
 
     assert checksum() == checksum("replicaCount=5")
     assert checksum() != checksum("config.http.pool.num_workers=3")
+
+
+#: A pod that serves gRPC and nothing else, and is asked by gRPC.
+GRPC = ("config.http=null", "config.grpc.listen=tcp://0.0.0.0:9001", "probes.protocol=grpc")
+
+
+def test_grpc_probes_ask_the_grpc_port_for_their_own_service() -> None:
+    documents = render(*GRPC)
+    check_schemas(documents)
+    served = container(documents)
+    for name in ("startup", "readiness", "liveness"):
+        probe = served[f"{name}Probe"]
+        assert probe["grpc"] == {"port": 9001, "service": name}
+        assert "httpGet" not in probe
+        assert values()["probes"][name].items() <= probe.items()
+
+
+def test_a_pod_of_grpc_alone_has_no_http_port() -> None:
+    documents = render(*GRPC, "service.grpcPort=443")
+    ports = {port["name"]: port["containerPort"] for port in container(documents)["ports"]}
+    assert ports == {"grpc": 9001, "status": 2114}
+    assert documents["Service"]["spec"]["ports"] == [
+        {"name": "grpc", "port": 443, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
+    ]
+    read_config(yaml.safe_load(documents["ConfigMap"]["data"][".rr.yaml"]), environ={})
+
+
+def test_a_pod_may_serve_both() -> None:
+    documents = render(GRPC[1])
+    check_schemas(documents)
+    assert [port["name"] for port in documents["Service"]["spec"]["ports"]] == ["http", "grpc"]
+    assert container(documents)["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "status"}
+
+
+def test_grpc_over_tls_is_not_told_to_be_cleartext() -> None:
+    documents = render(GRPC[1], "config.grpc.tls.cert=/c", "config.grpc.tls.key=/k")
+    assert "appProtocol" not in documents["Service"]["spec"]["ports"][1]
+
+
+def test_grpc_probes_without_what_they_ask_are_refused() -> None:
+    assert "config.grpc.listen" in refused("probes.protocol=grpc")
+    assert "without TLS" in refused(*GRPC, "config.grpc.tls.cert=/c", "config.grpc.tls.key=/k")
+    assert "protocol" in refused("probes.protocol=tcp")
+
+
+def test_a_pod_that_serves_nothing_is_refused() -> None:
+    assert "config" in refused("config.http=null")
 
 
 def test_the_autoscaler_can_go_by_the_wait_for_a_worker_alone() -> None:

@@ -52,3 +52,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- $left }}
 {{- end }}
+
+{{- /* The port of the gRPC front; only one without TLS can be asked by the kubelet. */}}
+{{- define "twisted-rr.grpcProbePort" -}}
+{{- if not .Values.config.grpc }}
+{{- fail "probes.protocol grpc needs config.grpc.listen" }}
+{{- end }}
+{{- if .Values.config.grpc.tls }}
+{{- fail "probes.protocol grpc needs a listener without TLS, which the kubelet does not speak: use http" }}
+{{- end }}
+{{- include "twisted-rr.portOf" .Values.config.grpc.listen }}
+{{- end }}
+
+{{- /* What a probe asks: a dictionary of root, the HTTP path and the gRPC service. */}}
+{{- define "twisted-rr.probe" -}}
+{{- if eq .root.Values.probes.protocol "grpc" -}}
+grpc: {port: {{ include "twisted-rr.grpcProbePort" .root }}, service: {{ .service }}}
+{{- else -}}
+httpGet: {path: {{ .path }}, port: status}
+{{- end }}
+{{- end }}
