@@ -116,7 +116,7 @@ def table(result: dict) -> str:
         connections, streams = size.split("x")
         lines += [
             "",
-            f"## {connections} connections, {streams} streams each, {client}",
+            f"### {connections} connections, {streams} streams each, {client}",
             "",
             f"| server | calls/s | x {PEER} (spread) | x {GO} (spread) | p50 ms | p99 ms |",
             "|---|---|---|---|---|---|",
@@ -126,14 +126,14 @@ def table(result: dict) -> str:
                 f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {ratio(row, PEER, server)} |"
                 f" {ratio(row, GO, server)} | {row['p50_ms']} | {row['p99_ms']} |"
             )
-    lines += ["", "## server stream of 100-byte messages", ""]
+    lines += ["", "### server stream of 100-byte messages", ""]
     lines += [f"| server | messages/s | x {PEER} (spread) |", "|---|---|---|"]
     for server, row in result["stream"].items():
         failed = " FAILED" if row["failed"] else ""
         lines.append(f"| {server}{failed} | {row['rate']} | {ratio(row, PEER, server)} |")
     lines += [
         "",
-        f"## memory, PSS, with {IDLE} idle connections",
+        f"### memory, PSS, with {IDLE} idle connections",
         "",
         "| server | first process, MiB | whole family, MiB | a connection adds, KiB |",
         "|---|---|---|---|",
