@@ -238,6 +238,7 @@ class World:
         self.host = FakeHost(self.clock, mux=mux)
         self.host.drain.arrived = lambda: None  # type: ignore[attr-defined]
         self.pool = GrpcPool("grpc", mux)
+        self.pool.debug = "pool" in keys and keys["pool"].debug
         self.ports: list[FakePort] = []
         self.front = GrpcFront(GrpcSettings(**keys), self.pool, self.host, bind=self._bind)
         self.clients: list[Client] = []

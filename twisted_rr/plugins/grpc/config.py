@@ -5,7 +5,7 @@ What the values do is written where it is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -16,6 +16,7 @@ from twisted_rr.config.report import Place
 from twisted_rr.pool.settings import PoolSettings
 
 from .protos.files import ProtoError, ProtoSet, load
+from .routes import OWN, RouteSettings, RouteTable
 
 MEGABYTE = 1 << 20
 MAX_MESSAGE = 50 * MEGABYTE
@@ -155,6 +156,13 @@ class GrpcSettings:
         kinds.section(HealthSettings), factory=HealthSettings, doc="grpc.health.v1.Health"
     )
     pool: PoolSettings = key(kinds.section(PoolSettings), factory=PoolSettings, doc="the workers")
+    routes: tuple[RouteSettings, ...] = key(
+        RouteTable(), default=(), doc="services that have another pool: the narrowest route counts"
+    )
+
+    def pool_names(self) -> Iterable[tuple[str, str]]:
+        """``(key path, name)`` of each pool that is asked for by name."""
+        return [(f"routes[{i}].pool", route.pool) for i, route in enumerate(self.routes) if route.pool != OWN]
 
     @property
     def protos(self) -> ProtoSet:

@@ -45,6 +45,7 @@ STOPPING: Final = Status(UNAVAILABLE, "the server is stopping")
 class Exchange:
     """Made by ``Front.begin``; see ``http2.contract.Exchange``.
 
+    :ivar pool: where its call goes.
     :ivar since: monotonic seconds at its beginning.
     :ivar deadline: monotonic seconds, 0 for none.
     :ivar code: what it ended with, -1 while it has not.
@@ -56,12 +57,15 @@ class Exchange:
 
     __slots__ = (
         "_call", "_first", "_full", "_half_closed", "_inbox", "_left", "_owed", "_state", "_stream", "_tick", "_told",
-        "_unary", "code", "cut", "deadline", "derived", "front", "received", "refused", "sent", "since", "size",
+        "_unary", "code", "cut", "deadline", "derived", "front", "pool", "received", "refused", "sent", "since", "size",
     )  # fmt: skip
 
     def __init__(self, front: GrpcFront, stream: Stream, derived: Derived) -> None:
         self.front = front
         self.derived = derived
+        routes = front.routes
+        pool: Any = front.pool if routes is None else routes.pool(derived.service)
+        self.pool = pool
         self.since: float = front.seconds()
         self.deadline = self.since + derived.timeout if derived.timeout else 0.0
         self.code = -1
@@ -75,7 +79,7 @@ class Exchange:
         self._call: Any = None
         self._tick = -1
         # the request
-        self._unary = not (front.pool.mux and derived.streams is not False)
+        self._unary = not (pool.mux and derived.streams is not False)
         self._inbox: Inbox | None = None
         self._first: bytes | None = None  # the message of a unary call
         self._half_closed = False
@@ -105,7 +109,7 @@ class Exchange:
             self.data(b"", True)
         elif not self._unary:
             # Messages that came with the head open the call. The waker when none did: `flush`, this turn.
-            self.front.turn.add(self)
+            self.front.openings.add(self)
 
     def whole(self, data: bytes) -> None:
         """The head, and all of the request with it."""
@@ -225,12 +229,12 @@ class Exchange:
         head: Any = self.derived
         if self.deadline:
             head = CallHead(head, front.seconds, self.deadline)
-        if front.pool.mux:
-            call = self._call = front.pool.open(head, b"", True, MuxReply(self))
+        if self.pool.mux:
+            call = self._call = self.pool.open(head, b"", True, MuxReply(self))
             call.runs = True
             return
-        reply: Any = UndecidedReply(self) if front.debug else SingleReply(self)
-        self._call = front.pool.open(head, b"", True, reply)
+        reply: Any = UndecidedReply(self) if self.pool.debug else SingleReply(self)
+        self._call = self.pool.open(head, b"", True, reply)
 
     # --------------------------------------------------------------------------------- the answer
 
@@ -402,7 +406,7 @@ class Exchange:
         call, self._call = self._call, None
         if call is None:
             return
-        mux = bool(self.front.pool.mux)
+        mux = bool(self.pool.mux)
         # A mux call has its id once its open was handed over.
         started = getattr(call, "worker", None) is not None and (not mux or call.id != 0)
         self.front.failed(self, error)
@@ -483,3 +487,27 @@ class Exchange:
         """Nobody waits for what the client has not taken by now."""
         self.cut = True
         self._gone(lost=True)
+
+
+class Openings:
+    """The calls that began in this turn and may have no message yet: one item of the turn for all of them."""
+
+    __slots__ = ("_calls", "_turn")
+
+    def __init__(self, turn: Any) -> None:
+        self._turn = turn
+        self._calls: list[Exchange] = []
+
+    def add(self, exchange: Exchange) -> None:
+        """*exchange* is flushed before the turn ends."""
+        calls = self._calls
+        if not calls:
+            self._turn.add(self)
+        calls.append(exchange)
+
+    def flush(self) -> None:
+        """The turn ends."""
+        calls = self._calls
+        self._calls = []
+        for exchange in calls:
+            exchange.flush()

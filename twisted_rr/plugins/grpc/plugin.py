@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from zope.interface import implementer
 
@@ -48,7 +48,15 @@ def build(settings: GrpcSettings, host: IHost) -> None:
     pool = host.pool("grpc", settings.pool, "grpc", env=settings.env)
     # A message may be of any size up to the limits, which are checked here.
     pool.max_message = 2 * settings.max_send
-    front = GrpcFront(settings, pool, host, tls, lambda address: host.bind(address, "listen"), random.random)
+
+    def pool_of(name: str, index: int) -> Any:
+        named = host.named_pool(name, "grpc", f"grpc.routes[{index}].pool", settings.env)
+        named.max_message = pool.max_message
+        return named
+
+    front = GrpcFront(
+        settings, pool, host, tls, lambda address: host.bind(address, "listen"), random.random, pool_of
+    )
     host.provide(IMetrics, front.metrics)
     host.place("FRONT", front)
     host.provide(IReloadable, GrpcReload(front))

@@ -156,7 +156,7 @@ class UndecidedReply:
 
     def _known(self) -> Any:
         if self._reply is None:
-            kind = MuxReply if self._exchange.front.pool.mux else SingleReply
+            kind = MuxReply if self._exchange.pool.mux else SingleReply
             self._reply = kind(self._exchange)
         return self._reply
 

@@ -26,7 +26,7 @@ from .answers import Ends
 from .config import GrpcSettings
 from .connection import Connection, GrpcFactory, TlsGrpcProtocol, address_of, session_settings
 from .deadlines import Deadlines
-from .exchange import Exchange
+from .exchange import Exchange, Openings
 from .head import derive
 from .health import SERVICE as HEALTH
 from .health import Health
@@ -34,6 +34,7 @@ from .local import LocalExchange
 from .metrics import OTHERS, GrpcMetrics
 from .reflection import SERVICES as REFLECTION
 from .reflection import Reflection
+from .routes import Routes
 from .status import UNIMPLEMENTED
 
 SETTLE: Final = 0.05
@@ -69,8 +70,10 @@ class GrpcFront(Front):
         tls: Any = None,
         bind: Callable[[str], Any] = ports.bind,
         random: Callable[[], float] = lambda: 0.5,
+        pool_of: Callable[[str, int], Any] | None = None,
     ) -> None:
-        """*tls* is a `tls.ServerTls`, None for cleartext. *random* answers from 0 to 1."""
+        """*tls* is a `tls.ServerTls`, None for cleartext. *random* answers from 0 to 1. *pool_of* gives the pools
+        that ``grpc.routes`` name: by name, and the route's number."""
         self._tls = tls
         self.settings = settings
         super().__init__("grpc", settings.listen, self._factory(host), host, pool, bind)
@@ -78,9 +81,12 @@ class GrpcFront(Front):
         self.metrics = GrpcMetrics(self.in_flight)
         self.deadlines = Deadlines(host.clock)
         self.ends = Ends()
+        self.openings = Openings(self.turn)
         self.max_send = settings.max_send
         self.max_receive = settings.max_receive
-        self.debug = settings.pool.debug
+        self.routes = Routes(settings.routes, pool, pool_of) if settings.routes and pool_of else None
+        if self.routes is not None:
+            self.pools = self.routes.pools
         self.health = Health(
             host,
             lambda: self.listening and not self.draining,
@@ -240,7 +246,7 @@ class GrpcFront(Front):
 
     def failed(self, exchange: Exchange, error: Exception) -> None:
         """See `Front`. A status that the application told is no failure."""
-        if isinstance(error, ApplicationError) and DELIMITER in error.text and not self.pool.mux:
+        if isinstance(error, ApplicationError) and DELIMITER in error.text and not exchange.pool.mux:
             return
         super().failed(exchange, error)
 
