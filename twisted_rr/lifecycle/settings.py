@@ -54,11 +54,23 @@ class WorkerStopSettings:
 
 @attrs.frozen(kw_only=True)
 class WebSocketDrainSettings:
-    """``drain.websocket``: how open WebSockets are ended."""
+    """``drain.websocket``: how open WebSockets are to be ended, once some are served. Whoever writes it is warned."""
 
-    code: int = key(kinds.integer(min=1000, max=4999), default=1001, doc="The close code.")
-    spread: float = key(kinds.duration(), default=5.0, doc="Over how long the closes are spread.")
-    echo_timeout: float = key(kinds.duration(), default=2.0, doc="How long to wait for the client's close.")
+    code: int = key(
+        kinds.integer(min=1000, max=4999),
+        default=1001,
+        doc="The close code. No effect: no WebSockets are served.",
+    )
+    spread: float = key(
+        kinds.duration(),
+        default=5.0,
+        doc="Over how long the closes are spread. No effect: no WebSockets are served.",
+    )
+    echo_timeout: float = key(
+        kinds.duration(),
+        default=2.0,
+        doc="How long to wait for the client's close. No effect: no WebSockets are served.",
+    )
 
 
 @attrs.frozen(kw_only=True)
