@@ -158,6 +158,16 @@ def test_answer_waits_for_a_client_that_takes_nothing(relay: GrpcRelay) -> None:
     heard(relay, "closed")
 
 
+def test_answers_that_are_held_go_on_each_time(relay: GrpcRelay) -> None:
+    for _ in range(40):
+        rpc = relay.rpc("t.S/Endless", b"x" * 10_000)
+        rpc.call.pauseProducing()
+        relay.until(lambda: len(rpc.messages) >= 10)  # noqa: B023
+        rpc.call.resumeProducing()
+        relay.until(lambda: len(rpc.messages) >= 80)  # noqa: B023
+        rpc.call.cancel("client")
+
+
 def test_client_is_held_while_the_handler_takes_nothing(relay: GrpcRelay) -> None:
     rpc = relay.begin("t.S/Upper")  # which takes no stream, and so only the first message
     chat = relay.begin("t.S/Chat")

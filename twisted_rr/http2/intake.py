@@ -245,6 +245,9 @@ class Intake:
         if stream is None or stream.state != OPEN:
             self._stray_data(number, length)
             return
+        if flags == END_STREAM and not stream.held and length <= stream.window and stream.head.length < 0:
+            self._last_data(stream, payload, length)
+            return
         if flags & PADDED:
             payload = unpadded(payload)
         end = flags & END_STREAM != 0
@@ -265,6 +268,20 @@ class Intake:
         if stream.held:
             # Even if nothing is consumed: the windows have shrunk, and what was consumed before may be due now.
             self.consume(stream, consumed)
+
+    def _last_data(self, stream: Stream, payload: bytes, length: int) -> None:
+        """The short way of the end of a request of which nothing is held: its window is of no more use."""
+        stream.window -= length
+        stream.received += length
+        stream.state = HALF_CLOSED
+        stream.held = length
+        exchange = stream.exchange
+        if exchange is not None and exchange.data(payload, True) and stream.held:
+            stream.held = 0
+            self._consumed += length
+        # Even if nothing was: the window has shrunk, and what was consumed before may be due now.
+        if self._consumed >= self._window:
+            self._grant()
 
     def _is_content_wrong(self, stream: Stream, end: bool) -> bool:
         """Whether the client broke a promise by this DATA; then the stream is refused."""

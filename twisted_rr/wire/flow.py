@@ -17,6 +17,10 @@ from twisted_rr.wire.mux_settings import MAX_CONTEXT
 
 HIGH: Final = 262144
 """Bytes of body queued in one call above which its source is held."""
+SHARE: Final = 16384
+"""Bytes of small messages that pass for one frame in a call's turn: alone each would cost more than all of them."""
+OVERHEAD: Final = 20
+"""Bytes of a frame without its context and data."""
 LOW: Final = HIGH // 2
 """Below this the source of a held call is asked to go on."""
 
@@ -105,6 +109,23 @@ class Flow:
         data = self._run(first, room)
         self._spend(len(data))
         return self._put(out, CODEC_RAW, STREAM if self._goes_on() else 0, b"", data)
+
+    def cut_run(self, codec: int, max_frame: int, out: list[bytes]) -> int:
+        """The same, with the small messages that follow."""
+        size = self.cut(codec, max_frame, out)
+        queue = self.queue
+        while queue and size < SHARE and not self._offset:
+            piece = queue[0]
+            if not isinstance(piece, Piece) or not piece.message or piece.context:
+                break
+            data = piece.data
+            if len(data) > self.credit_out or len(data) > max_frame:
+                break
+            queue.popleft()
+            self._spend(len(data))
+            bits = MESSAGE | (TEXT if piece.text else 0) | (STREAM if self._goes_on() else 0)
+            size += self._put(out, CODEC_RAW, bits, b"", data)
+        return size
 
     def woken(self) -> bool:
         """Whether its source, held before, is to be asked to go on; true once."""

@@ -210,7 +210,7 @@ class ServerOutput:
                 continue
             if call.queue or call.trailer is not None:
                 call.held = call.first = None
-            size += call.cut(self._codec, self._max_frame, out)
+            size += call.cut_run(self._codec, self._max_frame, out)
             if call.ready():
                 call.active = True
                 ring.append(call)

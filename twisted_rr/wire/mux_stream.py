@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twisted_rr.errors import TooLarge
-from twisted_rr.wire.flow import HIGH, Flow, Piece
+from twisted_rr.wire.flow import HIGH, OVERHEAD, SHARE, Flow, Piece
 from twisted_rr.wire.frame import CODEC_RAW, ERROR, MESSAGE, STREAM, TEXT, prefix
 from twisted_rr.wire.mux_frames import CALL_WORDS, PIECE, STOP_FRAME, TWO
 from twisted_rr.wire.mux_settings import MAX_CONTEXT, MAX_ERROR
@@ -56,7 +56,10 @@ class Stream(Flow):
         "closed",
         "_out",
         "_turn",
+        "_head",
+        "_key",
         "_outstanding",
+        "_share",
         "_prepaid",
         "_unpaid",
     )
@@ -69,6 +72,9 @@ class Stream(Flow):
         self.closed = False
         self._out = out
         self._turn = -1
+        self._key = -1
+        self._head = b""  # of its last message, for the next of the same size
+        self._share = 0  # bytes of small messages that may still go in this round
         self._outstanding = 0  # delivered to the application and not consumed
         self._prepaid = 0  # of these, counted as taken already when they came as parts
         self._unpaid = 0  # parts in the assembly that are not counted as taken yet
@@ -121,19 +127,29 @@ class Stream(Flow):
         out = self._out
         size = len(context)
         length = len(data)
+        if self._turn != out.turn:
+            self._turn = out.turn
+            self._share = SHARE
         if (
-            self._turn != out.turn
+            self._share > 0
             and not self.queue
             and length <= self.credit_out
             and length <= out.max_frame
             and out.size < PIECE
             and size <= MAX_CONTEXT
         ):
-            # As in `send`: a small message never sees the queue.
-            self._turn = out.turn
+            # As in `send`, but small messages travel together: each alone would cost more than all of them.
+            self._share -= length + OVERHEAD
             self.credit_out -= length
-            flags = out.codec if size else CODEC_RAW
             bits = MESSAGE | (STREAM if more else 0) | (TEXT if text else 0)
+            if more and not size:
+                key = length << 8 | bits
+                if key != self._key:
+                    self._key = key
+                    self._head = prefix(CALL_WORDS, CODEC_RAW, bits, length) + TWO.pack(0, self.id)
+                out.put_message(self._head, data, length + OVERHEAD)
+                return True
+            flags = out.codec if size else CODEC_RAW
             head = prefix(CALL_WORDS, flags, bits, size + length) + TWO.pack(size, self.id)
             if not more:
                 self.more = False

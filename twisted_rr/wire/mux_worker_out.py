@@ -56,6 +56,16 @@ class WorkerOutput:
             self._dirty = True
             self._owner.dirty()
 
+    def put_message(self, head: bytes, data: bytes, size: int) -> None:
+        """The same, of *size* bytes."""
+        ready = self._ready
+        ready.append(head)
+        ready.append(data)
+        self.size += size
+        if not self._dirty:
+            self._dirty = True
+            self._owner.dirty()
+
     def relay(self, frame: bytes) -> None:
         """Send a frame of the relay, before all others."""
         self._relay.append(frame)
@@ -114,7 +124,7 @@ class WorkerOutput:
             stream.active = False
             if stream.ended or not stream.ready():
                 continue
-            size += stream.cut(self.codec, self.max_frame, out)
+            size += stream.cut_run(self.codec, self.max_frame, out)
             if stream.sent_end:
                 stream.framed_end()
             elif stream.ready():

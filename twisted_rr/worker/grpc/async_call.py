@@ -100,22 +100,25 @@ class AsyncCall(GrpcCall):
                 self.stream.consumed(len(body))
         return body
 
-    async def put(self, data: bytes) -> None:
-        """Send a message; waits while much is queued. Raises `call_over`."""
+    def put(self, data: bytes) -> bool:
+        """Send a message; False: wait for `room` before the next. Raises `call_over`."""
         if self.over():
             raise call_over(self.why_over())
         self.headed = True
         with self._lock:
-            room = self.stream.message(data, False, True)
-        if not room:
-            future = self._loop.create_future()
-            if self._writers is None:
-                self._writers = [future]
-            else:
-                self._writers.append(future)
-            await future  # woken by writable, cancelled and cancel
-            if self.over():
-                raise call_over(self.why_over())
+            room: bool = self.stream.message(data, False, True)
+            return room
+
+    async def room(self) -> None:
+        """Return when the client takes more. Raises `call_over`."""
+        future = self._loop.create_future()
+        if self._writers is None:
+            self._writers = [future]
+        else:
+            self._writers.append(future)
+        await future  # woken by writable, cancelled and cancel
+        if self.over():
+            raise call_over(self.why_over())
 
     def begin_answer(self, metadata: Any) -> None:
         """Send the initial metadata. Raises ValueError, or `call_over`."""
@@ -168,7 +171,8 @@ class AsyncContext(BaseContext):
 
     async def write(self, message: Any) -> None:
         """Send a response; waits while the client takes none. Raises when the call is over."""
-        await self._call.put(self._call.encoded(message))
+        if not self._call.put(self._call.encoded(message)):
+            await self._call.room()
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Send the initial metadata now. Raises ValueError after the first message, and when sent before."""
@@ -259,7 +263,8 @@ async def run(call: AsyncCall) -> None:
 async def _send_all(call: AsyncCall, responses: Any) -> None:
     try:
         async for response in responses:
-            await call.put(call.encoded(response))
+            if not call.put(call.encoded(response)):
+                await call.room()
     finally:
         close = getattr(responses, "aclose", None)
         if close is not None:

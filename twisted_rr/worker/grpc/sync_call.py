@@ -261,8 +261,10 @@ def _run(call: SyncCall) -> None:
 
 def _send_all(call: SyncCall, responses: Any) -> None:
     try:
+        put = call.put
+        encoded = call.encoded
         for response in responses:
-            if not call.put(call.encoded(response)):
+            if not put(encoded(response)):
                 raise call_over(call.why_over())
     finally:
         close = getattr(responses, "close", None)

@@ -40,8 +40,9 @@ _QUICK: Final = 0.0005
 """Seconds; a call that takes less is quick."""
 _STEADY: Final = 0.0002
 """Seconds; messages of a stream that come faster after one another leave together."""
+_MANY: Final = 128
 _BATCH: Final = 32
-"""Answers and messages that may be left to the next write, and for a look of the sentinel at most."""
+"""Messages and answers that may be left to the next write, and for a look of the sentinel at most."""
 
 
 def ahead(services: Services, threads: int) -> int:
@@ -147,17 +148,19 @@ class GrpcThreadServer(ThreadServer):
     def sent(self, call: SyncCall, more: bool) -> None:
         """Write now, or with what follows at once. The waker of what is put off: who reads next, or the sentinel."""
         self._unwritten += 1
-        if more:
+        if more and self._steady:
+            wait = True  # nobody asks the clock while the sentinel looks every millisecond
+        elif more:
             now = time.monotonic()
             last, call.sent_at = call.sent_at, now
             wait = now - last < _STEADY
-            if wait and not self._steady:
+            if wait:
                 self._steady = True
                 if self._tick > _TICK:
                     self._watch.set()
         else:
             wait = len(self._ready) > 0 and not call.method.slow
-        if not wait or self._unwritten >= _BATCH:
+        if not wait or self._unwritten >= (_MANY if more else _BATCH):
             self.flush()
         elif self._asleep:
             self._rouse()
@@ -173,7 +176,9 @@ class GrpcThreadServer(ThreadServer):
     def wait(self, call: Any) -> None:
         """See `ThreadServer.wait`."""
         if self._unwritten:
+            # What the call waits for may come of it, and then nothing else would wake this thread.
             self.flush()
+            return
         super().wait(call)
 
     def _read_once(self) -> None:
