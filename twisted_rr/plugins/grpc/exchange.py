@@ -511,27 +511,3 @@ class Openings:
         self._calls = []
         for exchange in calls:
             exchange.flush()
-
-
-class Openings:
-    """The calls that began in this turn and may have no message yet: one item of the turn for all of them."""
-
-    __slots__ = ("_calls", "_turn")
-
-    def __init__(self, turn: Any) -> None:
-        self._turn = turn
-        self._calls: list[Exchange] = []
-
-    def add(self, exchange: Exchange) -> None:
-        """*exchange* is flushed before the turn ends."""
-        calls = self._calls
-        if not calls:
-            self._turn.add(self)
-        calls.append(exchange)
-
-    def flush(self) -> None:
-        """The turn ends."""
-        calls = self._calls
-        self._calls = []
-        for exchange in calls:
-            exchange.flush()

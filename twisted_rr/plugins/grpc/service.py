@@ -82,7 +82,6 @@ class GrpcFront(Front):
         self.deadlines = Deadlines(host.clock)
         self.ends = Ends()
         self.openings = Openings(self.turn)
-        self.openings = Openings(self.turn)
         self.max_send = settings.max_send
         self.max_receive = settings.max_receive
         self.routes = Routes(settings.routes, pool, pool_of) if settings.routes and pool_of else None
