@@ -171,7 +171,11 @@ class RequestHead:
         """What follows from the header fields."""
         block = self.request.head
         if block.derived is None or block.derived is PLAIN:
-            block.derived = derive(self.front, self.session, block.headers)
+            if block.odd or not self.front.forwarding.usual:
+                block.derived = derive(self.front, self.session, block.headers)
+            else:
+                session = self.session
+                block.derived = Derived(session.peer, session.scheme, None, block.headers)
         derived: Derived = block.derived
         return derived
 
@@ -242,6 +246,19 @@ def path_of(request: Request) -> str:
     return request.target.partition(b"?")[0].decode("latin-1")
 
 
+_shareable: dict[bytes, bool] = {}
+
+
+def shareable(name: bytes) -> bool:
+    """Whether the values of this field may be kept for other clients' requests: none that may be a secret."""
+    known = _shareable.get(name)
+    if known is None:
+        known = FieldName(name).cacheable
+        if len(_shareable) < 1024 and len(name) <= 64:
+            _shareable[name] = known
+    return known
+
+
 _canonical: dict[bytes, str] = {}
 _fragments: dict[tuple[bytes, bytes], bytes] = {}
 """Header fields to members of a JSON object; none that may hold a secret."""
@@ -251,7 +268,7 @@ def fragment(field: tuple[bytes, bytes]) -> bytes:
     """One field as a member of a JSON object; Host is none (protocol.md 4.2, field 5)."""
     name, value = field
     made = b"" if name == b"host" else b"%b:[%b]" % (_dump(canonical_name(name)), _dump(as_text(value)))
-    if len(made) <= 320 and FieldName(name).cacheable:
+    if len(made) <= 320 and shareable(name):
         if len(_fragments) >= 2048:
             _fragments.clear()
         _fragments[field] = made
