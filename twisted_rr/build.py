@@ -25,7 +25,7 @@ from twisted_rr.config.nodes import Node
 from twisted_rr.config.report import Place
 from twisted_rr.discovery import ServerPlugin, discover
 from twisted_rr.errors import ConfigError, ConfigProblem, PluginLoadError
-from twisted_rr.interfaces import IFront, IHealth, IHost, IWorkerPool
+from twisted_rr.interfaces import IFront, IHealth, IHost, IMetrics, IWorkerPool
 from twisted_rr.lifecycle.admin.install import install as install_admin
 from twisted_rr.lifecycle.admin.settings import AdminSettings
 from twisted_rr.lifecycle.budget import Budget, plan
@@ -42,6 +42,7 @@ from twisted_rr.net.inherited import Inherited
 from twisted_rr.net.turn import turn_of
 from twisted_rr.pool import child, confine
 from twisted_rr.pool.host import PoolHost, StopSchedule
+from twisted_rr.pool.metrics import PoolMetrics
 from twisted_rr.pool.on_init import AfterInit, OnInit
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.relay import RelayListener, relay_service
@@ -272,6 +273,7 @@ class Builder:
         pool = WorkerPool(name, mode, settings, server, self._pool_host_for(server), env)
         self.server.place(WORKERS, pool)
         self.providers.setdefault(IHealth, []).append(pool.health)
+        self.providers.setdefault(IMetrics, []).append(PoolMetrics(pool, mode))
         return pool
 
     def collect(self, interface: Any) -> Iterable[Any]:
