@@ -279,18 +279,23 @@ async def _group(run: Run) -> None:
 
 async def _clock(run: Run) -> None:
     """An hour forward, then two back: wall time only."""
-    file = run.scratch / "clock"
     for offset in ("+3600s", "-3600s"):
-        file.write_text(offset)
+        _set_clock(run.scratch, offset)
         await run.wait(0.3)
 
 
+def _set_clock(scratch: Path, offset: str) -> Path:
+    """In one step: the library reads the file at every look at the clock, and an empty one is no time."""
+    file = scratch / "clock"
+    fresh = scratch / "clock.new"
+    fresh.write_text(offset)
+    return fresh.rename(file)
+
+
 def _faked(scratch: str) -> Mapping[str, str]:
-    file = Path(scratch) / "clock"
-    file.write_text("+0s")
     return {
         "LD_PRELOAD": _faketime_library(),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_TIMESTAMP_FILE": str(_set_clock(Path(scratch), "+0s")),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }

@@ -81,7 +81,7 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     counted = int((evidence.report or {}).get("cut", 0)) if evidence.report else None
     if faults.UNANSWERED in evidence.effects:
         lost = [line for line in lost if line.outcome != records.EMPTY]
-    lost = [line for line in lost if not _too_late(evidence, line)]
+    lost = [line for line in lost if not (_too_late(evidence, line) or _met_force(evidence, line))]
     # Whether those are too many is I5's to say.
     lost = [line for line in lost if not (line.outcome == records.RESET and _at_close(evidence, line))]
     if not lost:
@@ -91,6 +91,8 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
         return holds(f"{len(asked)} requests, {len(lost)} cut and counted")
     if faults.LOSES_CALLS in evidence.effects and all(line.outcome == records.CUT for line in lost):
         return holds(f"{len(asked)} requests, {len(lost)} cut in mid-answer with their worker")
+    if counted is None and faults.NO_REPORT in evidence.effects:
+        return not_run(f"{len(lost)} were cut, and {faults.NO_REPORT}")
     return broken(f"{_outcomes(lost)}; the server counted {counted}")
 
 
@@ -99,6 +101,11 @@ def _too_late(evidence: Evidence, line: Exchange) -> bool:
     deadline = evidence.deadline() or float("inf")
     asked = line.asked or 0.0
     return any(begun <= asked <= over and over > deadline - 0.1 for begun, over in evidence.holds)
+
+
+def _met_force(evidence: Evidence, line: Exchange) -> bool:
+    """What was asked in the instant of a forced end: the server was told to read no more."""
+    return evidence.forced is not None and (line.asked or 0.0) >= evidence.forced - 0.1
 
 
 def _crossed(evidence: Evidence, line: Exchange) -> bool:
