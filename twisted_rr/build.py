@@ -47,6 +47,7 @@ from twisted_rr.pool.on_init import AfterInit, OnInit
 from twisted_rr.pool.pool import WorkerPool
 from twisted_rr.pool.relay import RelayListener, relay_service
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
+from twisted_rr.pool.spawner import Spawner
 from twisted_rr.pool.strangers import Strangers, become_subreaper
 from twisted_rr.pool.template import Templates
 from twisted_rr.reload import PlacedPool, Reloader
@@ -334,7 +335,12 @@ class Builder:
             strangers.begin()
 
         templates = Templates(
-            self.reactor, logger("server"), subreaper, auto=self._stop is not None, start=child.start
+            self.reactor,
+            logger("server"),
+            subreaper,
+            auto=self._stop is not None,
+            start=child.start,
+            spawner=Spawner(self.reactor),
         )
         for service in (strangers, templates):
             self.server.place(WORKERS, service)

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -69,7 +69,7 @@ class ProcessOwner(Protocol):
 
 
 class Nursery(Protocol):
-    """Who starts processes that are to be preloaded: `twisted_rr.pool.template.Templates`."""
+    """Who starts processes in a later turn: `twisted_rr.pool.template.Templates`, `twisted_rr.pool.spawner.Spawner`."""
 
     def fork(self, spec: LaunchSpec, process: WorkerProcess, stdin: int, stdout: int) -> None:
         """`WorkerProcess.adopt` or `WorkerProcess.start_alone` follows, now or later. Raises OSError."""
@@ -201,10 +201,10 @@ class WorkerProcess(ProcessProtocol):
     def spawn(self, spec: LaunchSpec, stdin: int, stdout: int | None) -> None:
         """Start it with these two descriptors; they stay the caller's. Raises OSError.
 
-        Without *stdout* what it writes there is logged, as is its standard error. One that is preloaded is there
-        only when its owner is told (``process_started``); ``alive`` is true from now on.
+        Without *stdout* what it writes there is logged, as is its standard error. One that its nursery
+        starts is there only when its owner is told (``process_started``); ``alive`` is true from now on.
         """
-        if spec.preload and stdout is not None and self._nursery is not None:
+        if stdout is not None and self._nursery is not None:
             self.alive = True
             self._unborn = 0
             self._nursery.fork(spec, self, stdin, stdout)
@@ -262,10 +262,10 @@ class WorkerProcess(ProcessProtocol):
 
     # ------------------------------------------------------------------ called by the nursery
 
-    def adopt(self, pid: int, errors: int) -> None:
-        """It was forked for us and is our child: *pid*; *errors* is the reading end of its standard error."""
+    def adopt(self, pid: int, reads: Mapping[int, int]) -> None:
+        """It was started for us and is our child *pid*; *reads*: reading ends of its pipes, by its descriptors."""
         due, self._unborn = self._unborn, None
-        Child(self._reactor, self, pid, {2: errors})
+        Child(self._reactor, self, pid, reads)
         if due:
             self.signal(due)
         else:
@@ -285,6 +285,12 @@ class WorkerProcess(ProcessProtocol):
             return
         if self.alive:
             self._owner_started()
+
+    def failed(self, number: int) -> None:
+        """It could not be started: the errno."""
+        self._unborn = None
+        self.alive = False
+        self._owner.process_exited(Ending(127, None, "start", number))
 
     def never_ran(self) -> None:
         """It was killed before it was there, or nobody starts it any more; the owner learns of it in a later turn."""

@@ -23,6 +23,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 
 from twisted_rr.pool.process import Ending, WorkerProcess
+from twisted_rr.pool.spawner import Spawner
 from twisted_rr.pool.spec import LaunchSpec
 from twisted_rr.wire.control import encode_pid_request
 
@@ -66,14 +67,14 @@ class Birth:
         """Here it is."""
         for fd in (self.stdin, self.stdout, self.errors[1]):
             os.close(fd)
-        self.process.adopt(pid, self.errors[0])
+        self.process.adopt(pid, {2: self.errors[0]})
 
-    def alone(self) -> None:
-        """It is started without a template after all."""
+    def alone(self, start: Callable[[LaunchSpec, WorkerProcess, int, int], None]) -> None:
+        """It is started without a template after all, by *start*."""
         for fd in self.errors:
             os.close(fd)
         try:
-            self.process.start_alone(self.spec, self.stdin, self.stdout)
+            start(self.spec, self.process, self.stdin, self.stdout)
         finally:
             os.close(self.stdin)
             os.close(self.stdout)
@@ -214,7 +215,7 @@ class Template:
             self._log.warn(
                 "template {pid} could not fork: {reason}", pid=self.pid, reason=message.get("reason")
             )
-            birth.alone()
+            birth.alone(self._templates.start_alone)
         self._cancel_timer()
         if self._asked:
             self._schedule(ANSWER, "it does not answer")
@@ -238,7 +239,7 @@ class Template:
         self._waiting.clear()
         self._dismiss()
         for birth in births:
-            birth.alone()
+            birth.alone(self._templates.start_alone)
 
     def retire(self) -> None:
         """Fork what was asked for so far, then end."""
@@ -323,8 +324,9 @@ class Templates(Service):
         pidfd_open: Callable[[int], int] | None = PIDFD_OPEN,
         killpg: Callable[[int, int], None] = os.killpg,
         start: Callable[..., Any] | None = None,
+        spawner: Spawner | None = None,
     ) -> None:
-        """*become_subreaper* is called before the first fork; raises OSError where that is not possible."""
+        """*spawner* starts what has no template. *become_subreaper* is called before the first fork; raises OSError where that is not possible."""
         self.auto = auto
         self.reactor = reactor
         self.log = log
@@ -333,6 +335,7 @@ class Templates(Service):
         self._pidfd_open = pidfd_open
         self._killpg = killpg
         self._start = start
+        self._spawner = spawner
         self._prepared = False
         self._stopping = False
         self._said: tuple[str, ...] = ()
@@ -357,14 +360,23 @@ class Templates(Service):
 
     def fork(self, spec: LaunchSpec, process: WorkerProcess, stdin: int, stdout: int) -> None:
         """Start *process* from the template for *spec*, or alone; it is told which. Raises OSError."""
-        template = None if self._stopping else self._usable(spec)
+        template = None if self._stopping or not spec.preload else self._usable(spec)
         if template is None:
-            process.start_alone(spec, stdin, stdout)
+            self.start_alone(spec, process, stdin, stdout)
         else:
             template.add(Birth.make(process, spec, stdin, stdout))
 
+    def start_alone(self, spec: LaunchSpec, process: WorkerProcess, stdin: int, stdout: int) -> None:
+        """Start *process* without a template. Raises OSError."""
+        if self._spawner is None:
+            process.start_alone(spec, stdin, stdout)
+        else:
+            self._spawner.fork(spec, process, stdin, stdout)
+
     def withdraw(self, process: WorkerProcess) -> bool:
         """*process* is not wanted any more. True: it was not asked for yet, and will not be."""
+        if self._spawner is not None and self._spawner.withdraw(process):
+            return True
         return any(template.withdraw(process) for template in self._all())
 
     def _usable(self, spec: LaunchSpec) -> Template | None:
