@@ -93,15 +93,28 @@ class Contender:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
 
-    def pss(self) -> dict[str, float]:
-        """PSS in MiB of the first process and of its whole family."""
+    def family(self) -> list[int]:
+        """The first process and all that descend from it."""
         assert self.process is not None
         family = [self.process.pid]
         for pid in family:
             for task in Path(f"/proc/{pid}/task").iterdir():
                 family += [int(word) for word in (task / "children").read_text().split()]
-        sizes = [_pss(pid) for pid in family]
+        return family
+
+    def pss(self) -> dict[str, float]:
+        """PSS in MiB of the first process and of its whole family."""
+        sizes = [_pss(pid) for pid in self.family()]
         return {"server": round(sizes[0], 1), "all": round(sum(sizes), 1), "processes": len(sizes)}
+
+    def cpu(self) -> float:
+        """CPU seconds that the family has used, in the kernel's ticks of 10 ms."""
+        return sum(_cpu(pid) for pid in self.family())
+
+
+def _cpu(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pss(pid: int) -> float:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import roadrunner  # noqa: E402
 from benchmarks.grpc import load  # noqa: E402
-from benchmarks.rounds import ratio, summaries  # noqa: E402
+from benchmarks.rounds import alternate, ratio, summaries  # noqa: E402
 
 SAID = """
 finished in 2.01s, 3735.50 req/s, 526.10KB/s
@@ -41,6 +41,22 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios_and_not_of_the_rates() -
 def test_one_failed_round_marks_the_whole_cell() -> None:
     found = summaries({"one": [*rounds(10), *rounds(10, failed=True)]})
     assert found["one"]["failed"]
+
+
+def test_cpu_is_of_the_contender_for_each_call_that_was_answered() -> None:
+    class Busy:
+        name = "busy"
+        spent = 1.0
+
+        def cpu(self) -> float:
+            return self.spent
+
+    def measure(each: Busy) -> dict:
+        each.spent += 0.5
+        return {"rate": 1000.0, "calls": 10000}
+
+    found = alternate([Busy()], measure, 2, lambda each: None)  # type: ignore[list-item,arg-type]
+    assert summaries(found)["busy"]["cpu_us"] == 50.0
 
 
 def test_a_peer_that_answered_nothing_gives_no_ratio() -> None:
@@ -68,7 +84,7 @@ def test_an_answer_without_its_message_is_a_failure(
 
     monkeypatch.setattr(load, "h2load", h2load)
     found = load.by_h2load(One(), tmp_path, 4, 8, 1.0)  # type: ignore[arg-type]
-    assert found == {"rate": 3735.5, "p50": 3.0, "p99": 3.0, "failed": failed}
+    assert found == {"rate": 3735.5, "calls": 7471, "p50": 3.0, "p99": 3.0, "failed": failed}
 
 
 def test_a_request_is_a_message_of_the_example_with_its_prefix() -> None:

@@ -26,8 +26,8 @@ QUICK = ((4, 8), (1, 1))
 CELLS = (*QUICK, (4, 1), (4, 16), (32, 1), (32, 16))
 """Connections and streams on each."""
 
-FAST, SLOW = 200_000, 20_000
-"""Messages of a stream, of ours and of the others: a second or two."""
+FAST, SLOW = 200_000, 10_000
+"""Messages of a stream, of ours and of the others: about a second. A quarter of it with --quick."""
 
 IDLE = 1000
 
@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> dict:
         try:
             for each in chosen:
                 each.start(folder)
-            result["idle"] = {each.name: idle(each, folder) for each in chosen}
-            result["stream"] = summaries(stream(chosen, folder, args.rounds))
+            count = IDLE // 4 if args.quick else IDLE
+            result["idle"] = {each.name: idle(each, folder, count) for each in chosen}
             for name, measure in cells(folder, QUICK if args.quick else CELLS):
                 if time.monotonic() > until:
                     result["left_out"][name] = "the time was up"
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> dict:
                     chosen, partial(measure, seconds=args.seconds), args.rounds, partial(measure, seconds=0.3)
                 )
                 result["cells"][name] = summaries(found)
+            result["stream"] = summaries(stream(chosen, folder, args))
         finally:
             for each in chosen:
                 each.stop()
@@ -88,25 +89,26 @@ def choose(folder: Path, only: list[str], left_out: dict) -> list[Contender]:
     return [each for each in contenders(folder, built) if not only or each.name in only]
 
 
-def idle(contender: Contender, folder: Path) -> dict:
-    """PSS of the first process, in MiB, and what each of 1,000 idle connections adds, in KiB."""
+def idle(contender: Contender, folder: Path, count: int) -> dict:
+    """PSS of the first process, in MiB, and what each of *count* idle connections adds, in KiB."""
     # The first calls load what is loaded once.
     by_h2load(contender, folder, 4, 8, 0.3)
     before = contender.pss()
-    connections = Idle(contender.port, IDLE)
+    connections = Idle(contender.port, count)
     after = contender.pss()
     connections.close()
-    each = (after["server"] - before["server"]) * 1024 / IDLE
-    return {"server": before["server"], "all": before["all"], "each_kib": round(each, 1)}
+    each = (after["server"] - before["server"]) * 1024 / count
+    return {"server": before["server"], "all": before["all"], "each_kib": round(each, 1), "count": count}
 
 
-def stream(chosen: list[Contender], folder: Path, rounds: int) -> dict:
+def stream(chosen: list[Contender], folder: Path, args: argparse.Namespace) -> dict:
     able = [each for each in chosen if each.name in STREAMING]
 
     def measure(each: Contender) -> dict:
-        return streamed(each, folder, FAST if each.name.startswith("rr") else SLOW)
+        count = FAST if each.name.startswith("rr") else SLOW
+        return streamed(each, folder, count // 4 if args.quick else count)
 
-    return alternate(able, measure, rounds, lambda each: streamed(each, folder, 1000))
+    return alternate(able, measure, args.rounds, lambda each: streamed(each, folder, 1000))
 
 
 def table(result: dict) -> str:
@@ -118,28 +120,30 @@ def table(result: dict) -> str:
             "",
             f"### {connections} connections, {streams} streams each, {client}",
             "",
-            f"| server | calls/s | x {PEER} (spread) | x {GO} (spread) | p50 ms | p99 ms |",
-            "|---|---|---|---|---|---|",
+            f"| server | calls/s | x {PEER} (spread) | x {GO} (spread) | p50 ms | p99 ms | CPU µs a call |",
+            "|---|---|---|---|---|---|---|",
         ]
         for server, row in rows.items():
             lines.append(
                 f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {ratio(row, PEER, server)} |"
-                f" {ratio(row, GO, server)} | {row['p50_ms']} | {row['p99_ms']} |"
+                f" {ratio(row, GO, server)} | {row['p50_ms']} | {row['p99_ms']} | {row.get('cpu_us', '-')} |"
             )
     lines += ["", "### server stream of 100-byte messages", ""]
-    lines += [f"| server | messages/s | x {PEER} (spread) |", "|---|---|---|"]
+    lines += [f"| server | messages/s | x {PEER} (spread) | CPU µs a message |", "|---|---|---|---|"]
     for server, row in result["stream"].items():
         failed = " FAILED" if row["failed"] else ""
-        lines.append(f"| {server}{failed} | {row['rate']} | {ratio(row, PEER, server)} |")
+        lines.append(
+            f"| {server}{failed} | {row['rate']} | {ratio(row, PEER, server)} | {row.get('cpu_us', '-')} |"
+        )
     lines += [
         "",
-        f"### memory, PSS, with {IDLE} idle connections",
+        "### memory, PSS, and what an idle connection adds to it",
         "",
-        "| server | first process, MiB | whole family, MiB | a connection adds, KiB |",
-        "|---|---|---|---|",
+        "| server | first process, MiB | whole family, MiB | connections | each adds, KiB |",
+        "|---|---|---|---|---|",
     ]
     for server, row in result["idle"].items():
-        lines.append(f"| {server} | {row['server']} | {row['all']} | {row['each_kib']} |")
+        lines.append(f"| {server} | {row['server']} | {row['all']} | {row['count']} | {row['each_kib']} |")
     lines += [f"\n{name} is left out: {why}" for name, why in result["left_out"].items()]
     return "\n".join(lines)
 

@@ -83,6 +83,7 @@ def unary(port: int, connections: int, streams: int, seconds: float) -> dict:
     latencies = sorted(one for client in clients for one in client.latencies)
     return {
         "rate": len(latencies) / took,
+        "calls": len(latencies),
         "p50": latencies[len(latencies) // 2] * 1000,
         "p99": latencies[int(len(latencies) * 0.99)] * 1000,
         "failed": bool(sum(client.wrong for client in clients)),

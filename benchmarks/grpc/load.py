@@ -59,6 +59,7 @@ def by_h2load(contender: Contender, folder: Path, connections: int, streams: int
     whole = succeeded * SIZE <= data <= (succeeded + connections * streams) * SIZE
     return {
         "rate": rate,
+        "calls": succeeded,
         "p50": times[len(times) // 2] / 1000,
         "p99": times[int(len(times) * 0.99)] / 1000,
         "failed": not whole or " 0 failed, 0 errored, 0 timeout" not in said,
@@ -94,7 +95,7 @@ def streamed(contender: Contender, folder: Path, count: int) -> dict:
     if took is None:
         raise SystemExit(f"h2load said:\n{said}")
     seconds = float(took[1]) / {"us": 1e6, "ms": 1e3, "s": 1.0}[took[2]]
-    return {"rate": count / seconds, "failed": succeeded != 1 or data != count * SIZE}
+    return {"rate": count / seconds, "calls": count, "failed": succeeded != 1 or data != count * SIZE}
 
 
 class Idle:

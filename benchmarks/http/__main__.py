@@ -45,6 +45,7 @@ def wrk(contender: Contender, script: str, connections: int, seconds: float) -> 
     if found is None:
         raise SystemExit(f"wrk said nothing about {contender.name}:\n{done.stdout}{done.stderr}")
     result = json.loads(found.group(1))
+    result["calls"] = result["verified"]
     if result["wrong"] or result["errors"] or not result["verified"]:
         result["failed"] = True
     return result
@@ -128,8 +129,8 @@ def table(result: dict) -> str:
             "",
             f"## {name}",
             "",
-            f"| server | requests/s | x its peer (spread) | x {GO} (spread) | p50 ms | p99 ms |",
-            "|---|---|---|---|---|---|",
+            f"| server | requests/s | x its peer (spread) | x {GO} (spread) | p50 ms | p99 ms | CPU µs a request |",
+            "|---|---|---|---|---|---|---|",
         ]
         for server, row in rows.items():
             peer = peer_of(server)
@@ -137,7 +138,7 @@ def table(result: dict) -> str:
             lines.append(
                 f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} |"
                 f" {shown if shown == '-' else f'{shown} {peer}'} | {ratio(row, GO, server)} |"
-                f" {row['p50_ms']} | {row['p99_ms']} |"
+                f" {row['p50_ms']} | {row['p99_ms']} | {row.get('cpu_us', '-')} |"
             )
     lines += [f"\n{name} is left out: {why}" for name, why in result["left_out"].items()]
     lines += [
