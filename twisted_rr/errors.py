@@ -221,14 +221,18 @@ class ExecTimeout(PoolError):
 
 
 class ApplicationError(PoolError):
-    """The application failed; its worker lives and is used again."""
+    """The application failed; its worker lives and is used again.
+
+    :ivar raw: the text as the worker sent it, which need not be UTF-8.
+    """
 
     status = 500
     kind = "SoftJobError"
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, raw: bytes | None = None) -> None:
         super().__init__(text)
         self.text = text
+        self.raw = text.encode("utf-8", "replace") if raw is None else raw
 
     def __str__(self) -> str:
         return self.text

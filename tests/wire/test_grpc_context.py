@@ -316,7 +316,7 @@ def test_details_are_taken_over_and_nonsense_is_left_out():
     [
         ("5|:|not there", (5, "not there", [])),
         ("5|:|not there|:|\n\x01x", (5, "not there", [b"\n\x01x"])),
-        ("3|:|m|:|a|:|\ufffdb|:|", (3, "m", [b"a"])),
+        ("3|:|m|:|a|:|\ufffdb|:|", (3, "m", [b"a", "\ufffdb".encode()])),
         ("something broke", (grpc_status.INTERNAL, "something broke", [])),
         ("0|:|fine?", (grpc_status.INTERNAL, "fine?", [])),
         ("-1|:|x", (grpc_status.UNKNOWN, "-1|:|x", [])),
@@ -327,4 +327,9 @@ def test_details_are_taken_over_and_nonsense_is_left_out():
     ],
 )
 def test_error_text_is_read_as_roadrunner_does(text, expected):
-    assert decode_error_text(text) == expected
+    assert decode_error_text(text.encode()) == expected
+
+
+def test_details_of_an_error_text_need_not_be_utf_8():
+    raw = b"3|:|b\xffd|:|\n\xff\x00|:||:|\x80"
+    assert decode_error_text(raw) == (3, "b\ufffdd", [b"\n\xff\x00", b"\x80"])

@@ -214,6 +214,15 @@ def test_an_error_frame_fails_the_call_and_keeps_the_worker():
     assert single.end.accepting
 
 
+def test_an_error_that_is_no_utf_8_is_kept_as_it_came():
+    single = Single()
+    call = single.asked()
+    failures = []
+    call.to.failed = failures.append
+    single.end.feed(encode(0x40, 0, (), b"3|:|b|:|\xff\x00"))
+    assert failures[0].raw == b"3|:|b|:|\xff\x00" and failures[0].text == "3|:|b|:|\ufffd\x00"
+
+
 def test_an_error_frame_may_have_options_and_the_control_flag():
     single = Single()
     call = single.asked()

@@ -22,6 +22,7 @@ INTERNAL: Final = 13
 UNAVAILABLE: Final = 14
 
 DELIMITER: Final = "|:|"
+_DELIMITER: Final = DELIMITER.encode()
 
 _CODE: Final = tag(1, VARINT)
 _MESSAGE: Final = tag(2, BYTES)
@@ -80,17 +81,16 @@ def encode_error_text(code: int, message: str) -> str:
     return f"{code}{DELIMITER}{message}"
 
 
-def decode_error_text(text: str) -> tuple[int, str, list[bytes]]:
+def decode_error_text(raw: bytes) -> tuple[int, str, list[bytes]]:
     """``(code, message, details)`` of an ERROR frame's text, for the server.
 
     Text without the delimiter is INTERNAL with all of it, and so is code 0; a code that is no number is
-    UNKNOWN with all of it. A detail is binary: one that was no UTF-8 cannot come as text, and is left out.
+    UNKNOWN with all of it. A detail is binary, and need not be UTF-8.
     """
-    first, delimiter, rest = text.partition(DELIMITER)
+    first, delimiter, rest = raw.partition(_DELIMITER)
     if not delimiter:
-        return INTERNAL, text, []
-    if not (first.isascii() and first.isdecimal() and int(first[:20]) <= _LIMIT):
-        return UNKNOWN, text, []
-    message, *others = rest.split(DELIMITER)
-    details = [other.encode() for other in others if other and "\ufffd" not in other]
-    return int(first) or INTERNAL, message, details
+        return INTERNAL, raw.decode("utf-8", "replace"), []
+    if not (first.isdigit() and int(first[:20]) <= _LIMIT):
+        return UNKNOWN, raw.decode("utf-8", "replace"), []
+    message, *others = rest.split(_DELIMITER)
+    return int(first) or INTERNAL, message.decode("utf-8", "replace"), [other for other in others if other]

@@ -382,7 +382,8 @@ class SingleServerEnd:
         self._error = None
         if self.streaming:  # no longer a soft error: what the stream's sender does next is unknown
             self._retire()
-        call.fail(ApplicationError(b"".join(texts).decode("utf-8", "replace")))
+        raw = b"".join(texts)
+        call.fail(ApplicationError(raw.decode("utf-8", "replace"), raw))
         self._free(call)
 
     def _refused(self, call: Call) -> None:

@@ -92,7 +92,7 @@ def of_failure(error: Exception, mux: bool, started: bool) -> Status:
     is safe to try again elsewhere.
     """
     if isinstance(error, ApplicationError):
-        return Status(UNKNOWN, error.text) if mux else of_text(error.text)
+        return Status(UNKNOWN, error.text) if mux else of_text(error.raw)
     if isinstance(error, NoFreeWorker | QueueFull | Draining):
         return Status(UNAVAILABLE, str(error))
     if isinstance(error, WorkerDied):
@@ -106,9 +106,10 @@ def of_failure(error: Exception, mux: bool, started: bool) -> Status:
     return Status(INTERNAL, str(error))
 
 
-def of_text(text: str) -> Status:
+def of_text(raw: bytes) -> Status:
     """The status that a one-call worker's error text tells: ``code|:|message|:|details``."""
-    code, message, details = decode_error_text(text)
+    code, message, details = decode_error_text(raw)
+    text = raw.decode("utf-8", "replace")
     if DELIMITER not in text or (code == UNKNOWN and message == text):
         message = SOFT + text
     return Status(code, message, encode_status(code, message, details) if details else None)
