@@ -172,6 +172,20 @@ def test_a_drain_that_is_taken_back_lets_clients_stay() -> None:
     assert not rig.front.draining
 
 
+def test_what_clients_sent_before_the_close_is_still_read() -> None:
+    rig = Rig().start()
+    transport = rig.connect()
+    told(rig.front.stopService())
+    rig.clock.advance(0.05)
+    assert transport.closing == ""
+    rig.front.in_flight.begin(late := Exchange())
+    rig.clock.advance(5)
+    assert transport.closing == ""
+    rig.front.over(late, False)
+    rig.clock.advance(0)
+    assert transport.closing == "fin"
+
+
 def test_after_a_stop_it_starts_as_if_new() -> None:
     rig = Rig().start()
     transport = rig.connect()

@@ -30,6 +30,9 @@ PARTING: Final = 0.5
 LAST_PARTING: Final = 0.05
 """The same when the stop is forced."""
 
+SETTLE: Final = 0.1
+"""What came in the last moment before the listener closed is read, and begun, within this time."""
+
 _OVERLOAD = (NoFreeWorker, QueueFull, Draining, Cancelled)
 
 
@@ -301,6 +304,9 @@ class Front(Service):
 
         None when every one is on its way out, else the seconds until the next look (also at what is in flight).
         """
+        young = (self.finished_at or 0.0) + SETTLE - self.seconds()
+        if young > 0:
+            return young
         for transport in self.transports():
             transport.loseConnection()
         return None
