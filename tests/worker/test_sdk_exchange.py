@@ -83,6 +83,37 @@ def test_a_small_answer_is_one_frame() -> None:
     assert run(test).sent == [(HEAD, b"hello", False)]
 
 
+def test_a_head_is_made_anew_unless_it_is_the_last_one_again() -> None:
+    made: list[Any] = []
+
+    def encode(status: int, headers: Any) -> bytes:
+        made.append((status, list(headers)))
+        return b"%d" % len(made)
+
+    async def main() -> None:
+        codec = Codec(encode)
+        headers = [(b"x", b"1")]
+        steps: list[tuple[int, list[tuple[bytes, bytes]], bytes]] = [
+            (200, headers, b"1"), (200, list(headers), b"1"), (404, headers, b"2"), (404, [], b"3"),
+        ]  # fmt: skip
+        for status, wanted, context in steps:
+            stream = RecordingStream()
+            fields = ("GET", b"/path", "1.1", "http", None, None, [], None)
+            exchange = Exchange(
+                stream, codec, asyncio.get_running_loop(), http_scope(fields, {}, {}), b"", False
+            )
+            await exchange.send({"type": "http.response.start", "status": status, "headers": wanted})
+            await exchange.send(body(b"x"))
+            assert stream.sent == [(context, b"x", False)]
+        for status in (True, "200", 99):
+            exchange = Exchange(RecordingStream(), codec, asyncio.get_running_loop(), {}, b"", False)
+            with pytest.raises(RuntimeError):
+                await exchange.send({"type": "http.response.start", "status": status, "headers": []})
+
+    asyncio.run(main())
+    assert made == [(200, [(b"x", b"1")]), (404, [(b"x", b"1")]), (404, [])]
+
+
 def test_a_streamed_answer_is_a_frame_a_piece() -> None:
     async def test(exchange: Exchange, stream: RecordingStream) -> None:
         await exchange.send(START)

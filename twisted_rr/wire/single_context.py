@@ -29,7 +29,7 @@ class HttpRequest:
     :ivar protocol: ``HTTP/1.1``, ``HTTP/2.0``.
     :ivar uri: absolute; :ivar raw_query: without ``?``.
     :ivar headers: canonical name to values, without Host. A value is bytes as received, or str (UTF-8);
-        decoding gives bytes. For JSON also the object as a whole, as `msgspec.Raw`.
+        decoding gives bytes.
     :ivar cookies: name to value, the last one wins.
     :ivar parsed: the body is the JSON tree of a form.
     :ivar uploads: the JSON tree of uploads, None when there is none.
@@ -55,7 +55,7 @@ class HttpRequest:
         protocol: str = "HTTP/1.1",
         method: str = "GET",
         uri: str = "",
-        headers: Any = None,
+        headers: dict[str, list[Any]] | None = None,
         cookies: dict[str, Any] | None = None,
         raw_query: str = "",
         parsed: bool = False,
@@ -66,7 +66,7 @@ class HttpRequest:
         self.protocol = protocol
         self.method = method
         self.uri = uri
-        self.headers: Any = {} if headers is None else headers
+        self.headers: dict[str, list[Any]] = {} if headers is None else headers
         self.cookies: dict[str, Any] = {} if cookies is None else cookies
         self.raw_query = raw_query
         self.parsed = parsed
@@ -154,18 +154,39 @@ def _json_value(value: Any) -> Any:
     return value
 
 
+def encode_json_request(
+    remote_addr: str,
+    protocol: str,
+    method: str,
+    uri: str,
+    headers: bytes,
+    cookies: dict[str, bytes],
+    raw_query: str,
+) -> bytes:
+    """What `encode_single_request` makes in JSON of a request that is no form; *headers* is a finished object."""
+    told = _dump({name: as_text(value) for name, value in cookies.items()}) if cookies else b"{}"
+    return _JSON % (
+        _dump(remote_addr), _dump(protocol), _dump(method), _dump(uri), headers, told, _dump(raw_query),
+    )  # fmt: skip
+
+
+_JSON: Final = (
+    b'{"remoteAddr":%b,"protocol":%b,"method":%b,"uri":%b,"headers":%b,"cookies":%b,"rawQuery":%b,'
+    b'"parsed":false,"uploads":null,"attributes":{}}'
+)
+
+
 def _json_request(request: HttpRequest) -> bytes:
     uploads = request.uploads
-    headers: Any = request.headers
-    if isinstance(headers, dict):
-        headers = {name: [as_text(value) for value in values] for name, values in headers.items()}
     return _dump(
         {
             "remoteAddr": request.remote_addr,
             "protocol": request.protocol,
             "method": request.method,
             "uri": request.uri,
-            "headers": headers,
+            "headers": {
+                name: [as_text(value) for value in values] for name, values in request.headers.items()
+            },
             "cookies": {name: as_text(value) for name, value in request.cookies.items()},
             "rawQuery": request.raw_query,
             "parsed": request.parsed,

@@ -46,15 +46,17 @@ class Codec:
 
     :ivar head: status and headers of an answer.
     :ivar trailers: its trailers; None where the relay has no place for them.
+    :ivar last: status, headers and context of the last head: answers repeat each other's.
     """
 
-    __slots__ = ("head", "trailers")
+    __slots__ = ("head", "last", "trailers")
 
     def __init__(
         self, head: Callable[[int, Headers], bytes], trailers: Callable[[Headers], bytes] | None = None
     ) -> None:
         self.head = head
         self.trailers = trailers
+        self.last: tuple[float, Headers, bytes] = (float("nan"), [], b"")  # equal to no status
 
 
 class Exchange:
@@ -182,6 +184,17 @@ class Exchange:
 
     def _start(self, message: dict[str, Any]) -> None:
         status = message["status"]
+        last_status, last_headers, head = self._codec.last
+        if (
+            type(status) is int
+            and status == last_status
+            and message.get("headers") == last_headers
+            and "trailers" not in message
+        ):
+            self._headers = last_headers
+            self._head = head
+            self.phase = BODY
+            return
         if not isinstance(status, int) or not 200 <= status <= 599 or isinstance(status, bool):
             raise RuntimeError(
                 f"the status of http.response.start should be a number, 200 to 599, not {status!r}"
@@ -191,6 +204,7 @@ class Exchange:
             self._with_trailers = True
         self._headers = headers
         self._head = self._codec.head(status, headers)
+        self._codec.last = (status, list(headers), self._head)
         self.phase = BODY
 
     def _take_head(self) -> bytes:

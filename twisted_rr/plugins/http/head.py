@@ -17,7 +17,7 @@ from twisted_rr.http1.request import Request
 from twisted_rr.interfaces import ICallHead
 from twisted_rr.wire.context import HttpRequest, encode_request, encode_single_request, pack_headers
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
-from twisted_rr.wire.single_context import as_text
+from twisted_rr.wire.single_context import as_text, encode_json_request
 
 from . import bodies
 from .forms import BAD_ESCAPE
@@ -67,14 +67,15 @@ class Derived:
             self._packed = pack_headers(self.headers)
         return self._packed
 
-    def canonical_json(self) -> Any:
+    def canonical_json(self) -> bytes:
         """The same as `canonical`, as JSON, put together from the fields that other requests had too."""
         headers = self.headers
         if len(dict(headers)) < len(headers):
-            return {name: [as_text(value) for value in values] for name, values in self.canonical().items()}
+            told = {name: [as_text(value) for value in values] for name, values in self.canonical().items()}
+            return _dump(told)
         parts = list(map(_fragments.get, headers))
         members = [fragment(headers[index]) if part is None else part for index, part in enumerate(parts)]
-        return msgspec.Raw(b"{%b}" % b",".join(filter(None, members)))
+        return b"{%b}" % b",".join(filter(None, members))
 
     def canonical(self) -> dict[str, list[bytes]]:
         """The fields by their canonical names; Host is not among them (protocol.md 4.2, field 5)."""
@@ -213,12 +214,22 @@ class RequestHead:
         target = request.target.decode("latin-1")
         host = (derived.host or request.host).decode("latin-1")
         codec = self.front.codec
+        if codec == CODEC_JSON and not parsed:
+            return codec, encode_json_request(
+                derived.client[0] if derived.client else "",
+                "HTTP/" + request.version,
+                request.method,
+                f"{derived.scheme}://{host}{target}",
+                derived.canonical_json(),
+                derived.cookies(),
+                target.partition("?")[2],
+            )
         context = HttpRequest(
             derived.client[0] if derived.client else "",
             "HTTP/" + request.version,
             request.method,
             f"{derived.scheme}://{host}{target}",
-            derived.canonical_json() if codec == CODEC_JSON else derived.canonical(),
+            derived.canonical(),
             derived.cookies(),
             target.partition("?")[2],
             parsed,
