@@ -22,7 +22,7 @@ LIMIT = 64 << 20
 OPTIONS = [
     ("grpc.max_receive_message_length", LIMIT),
     ("grpc.max_send_message_length", LIMIT),
-    ("grpc.enable_retries", 0),
+    ("grpc.enable_retries", int(os.environ.get("RETRIES", "0"))),
 ]
 CASES = {}
 
