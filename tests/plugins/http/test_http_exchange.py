@@ -783,6 +783,17 @@ def test_the_access_log_has_one_line_for_each_exchange() -> None:
     ]
 
 
+def test_the_access_log_has_the_status_that_the_session_gave_to_bad_content() -> None:
+    world = World(access_logs=True).start()
+    transport = world.connect()
+    transport.send(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert transport.out.startswith(b"HTTP/1.1 400 ")
+    assert world.host.log("access").lines() == [
+        "203.0.113.7 refused 400 a malformed chunk size",
+        "203.0.113.7 POST /x 400 0 0.000 - (incomplete)",
+    ]
+
+
 def test_a_client_that_leaves_with_the_head_it_asked_for_has_had_everything() -> None:
     """An application that streams is not done then; curl -I does not wait for it."""
     world = World(access_logs=True)

@@ -41,7 +41,7 @@ class AccessLog:
     def refuse(self, remote: str, status: int, reason: str) -> None:
         """What came was no request that could be served, or the rest of its content was not: it got *status*.
 
-        Where the content is at fault its exchange has a line too, as one without an answer of its own.
+        Where the content is at fault its exchange has a line too, with the same status.
         """
         self._log.info("{remote} refused {status} {reason}", remote=remote, status=status, reason=reason)
 

@@ -6,7 +6,7 @@ What every front does alike is `lifecycle.front`'s subject, what happens within 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted_rr.http1.session import Session
 from twisted_rr.lifecycle.front import Front
@@ -33,6 +33,9 @@ UNUSED = 1.0
 
 LAST_SECONDS = 2.0
 """Idle connections are closed this long before the deadline at the latest (drain.md F14)."""
+
+ABANDONED: Final[dict[object, int]] = {"malformed": 400, "too large": 413, "timeout": 408}
+"""What the session has answered for an exchange that was lost so, with no answer of its own; else 499, as nginx says."""
 
 
 class HttpFront(Front):
@@ -163,7 +166,7 @@ class HttpFront(Front):
         access.record(
             exchange.request,
             client[0] if client else "unix",
-            exchange.status or 499,
+            exchange.status or ABANDONED.get(lost, 499),
             0 if exchange.request.method == "HEAD" else exchange.size,
             self.seconds() - exchange.since,
             not lost,
