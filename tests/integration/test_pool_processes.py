@@ -297,7 +297,8 @@ def test_a_killed_busy_worker_fails_its_call_and_is_replaced(make, script):
     assert world.ask(b"x") == b"x"
     to = world.open(b"sleep 30")
     busy = next(worker for worker in world.pool.crew.workers if worker.end.load)
-    world.until(lambda: not busy.hot)
+    for _ in range(5):
+        world.reactor.iterate(0.01)  # the call is written to its relay
     os.kill(busy.pid, signal.SIGKILL)
     world.until(lambda: to.done)
     assert isinstance(to.error, WorkerDied)

@@ -446,16 +446,37 @@ def test_at_max_jobs_a_worker_goes_on_until_its_replacement_is_up():
     assert new.request() is not None
 
 
-def test_at_twice_max_jobs_a_worker_goes_even_without_replacement():
+def test_a_worker_serves_on_for_as_long_as_no_replacement_is_up():
     world = World(num_workers=1, max_jobs=10).start()
     [worker] = world.workers
-    for _ in range(20):
+    for _ in range(50):
+        world.open()
+        assert worker.request() is not None
+        worker.reply(b"")
+    [late] = world.new()
+    late.process.exit(code=1)
+    world.open()
+    assert worker.request() is not None
+    worker.reply(b"")
+    assert world.pool.waiting() == 0
+    world.reactor.advance(10)
+    [better] = world.new()
+    better.answer_handshake()
+    assert worker.told_to_stop()
+
+
+def test_a_worker_that_a_failed_reset_kept_is_recycled_as_before():
+    world = World(num_workers=1, max_jobs=10).start()
+    [worker] = world.workers
+    world.pool.reset().addErrback(lambda failure: None)
+    [bad] = world.new()
+    bad.process.exit(code=1)
+    for _ in range(10):
         world.open()
         worker.request()
         worker.reply(b"")
-    world.open()
-    assert worker.told_to_stop()
-    assert world.pool.waiting() == 1
+    world.reactor.advance(10)
+    assert len(world.new()) == 1
 
 
 def test_max_jobs_has_a_jitter_of_at_most_14_percent():

@@ -22,7 +22,6 @@ MOST = 2048
 TRIP = 5  # starts that fail one after the other until nobody waits for the next
 LISTEN = 3.0  # seconds that a start says nothing to the log when others start beside it
 DIFFERENT = 16  # last words that are remembered
-WARM = 2  # times its limit that a worker serves while its replacement is not up
 
 
 class CrewOwner(Protocol):
@@ -351,20 +350,18 @@ class Crew:
             return
         worker.replaced = False
         worker.state = WorkerState.READY
+        if worker.limit == NEVER:
+            worker.limit = worker.jobs + self.limit_for_new()
 
     def worn(self, worker: Worker) -> None:
         """*worker* has got as many calls as its limit says."""
-        if self._settings.debug or self._settings.max_jobs < EXACT or worker.replaced:
-            self._wear_out(worker)
-        elif self.replace(worker, WorkerState.MAX_JOBS):
-            worker.limit *= WARM
-        else:
-            worker.limit = NEVER
-
-    def _wear_out(self, worker: Worker) -> None:
-        """Its limit is exact, or no replacement came while it served as many calls again."""
         worker.limit = NEVER
-        if not self.draining or self._settings.debug:
+        exact = self._settings.debug or self._settings.max_jobs < EXACT
+        if not exact:
+            # It serves on until another does, however long that takes: on a busy machine, where starts are slow, the
+            # workers would else be gone before their replacements are there, and every call would wait.
+            self.replace(worker, WorkerState.MAX_JOBS)
+        elif not self.draining or self._settings.debug:
             self.replace(worker, WorkerState.MAX_JOBS, warm=False)
 
     def _forget(self, worker: Worker) -> None:

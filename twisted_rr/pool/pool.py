@@ -133,8 +133,6 @@ class WorkerPool(Service):
                     if not load:
                         best = worker  # nobody waits behind a busy one while it rests
                         break
-                    if worker.hot:
-                        load -= worker.lead
                     if load < least:
                         least = load
                         best = worker

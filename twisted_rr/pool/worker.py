@@ -26,9 +26,6 @@ from twisted_rr.wire.single import SingleServerEnd
 
 HANG_UP: Final = 0.5  # a process that closed its relay has so long to end by itself, which tells how it ended
 NEVER: Final = 1 << 62
-LEAD: Final = 4  # calls by which a quick worker may lead whose relay is written in this turn anyway
-QUICK: Final = 1000  # calls a second from which on a worker is quick
-PACE: Final = 0.9  # seconds between two looks at that
 
 #: States in which no call is given to it and none is left: the stop is under way.
 GOING: Final = (WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.ERRORED)
@@ -81,8 +78,6 @@ class Worker:
     """A worker. The pool reads and writes the first group of attributes on its way through every call.
 
     :ivar end: its relay's end, None until the handshake is over.
-    :ivar hot: its relay is written in this reactor turn anyway.
-    :ivar lead: calls by which it may lead while it is hot, so that they go in one write.
     :ivar lost: calls that failed because it was lost.
     :ivar jobs: calls given to it; at ``limit`` the pool looks after it.
     :ivar since: when it was last given a call or freed of one, monotonic.
@@ -90,7 +85,7 @@ class Worker:
     :ivar told_pid: the pid it told of itself: another than ``pid`` behind a wrapper.
     :ivar error: why it did not start; ``unreachable`` then tells that its program was not even reached.
     :ivar planned: it ends because it was told to.
-    :ivar received: bytes that came from it; ``seen`` and ``overdue`` are the supervisor's notes, ``paced`` is `tick`'s.
+    :ivar received: bytes that came from it; ``seen`` and ``overdue`` are the supervisor's notes,
     """
 
     __slots__ = (
@@ -112,14 +107,11 @@ class Worker:
         "created",
         "end",
         "error",
-        "hot",
         "jobs",
-        "lead",
         "left",
         "limit",
         "lost",
         "overdue",
-        "paced",
         "planned",
         "process",
         "received",
@@ -138,8 +130,6 @@ class Worker:
     ) -> None:
         """*timeout*: seconds from its start to the end of the handshake."""
         self.end: Any = None
-        self.hot = False
-        self.lead = 0
         self.jobs = 0
         self.limit = NEVER
         self.lost = 0
@@ -152,7 +142,6 @@ class Worker:
         self.state = WorkerState.INACTIVE
         self.spec = spec
         self.told_pid = 0
-        self.paced = (0.0, 0)
         self.error: WorkerStartError | None = None
         self.created = time.time_ns()  # for display only
         self.born = self.since = host.reactor.seconds()
@@ -313,10 +302,7 @@ class Worker:
             self.process.signal(signal.SIGKILL)
 
     def relay_output(self) -> bytes:
-        data = self._take()
-        if not data:
-            self.hot = False
-        return data
+        return self._take()
 
     def relay_lost(self, reason: str) -> None:
         if self._kill_reason or self.state in GOING:
@@ -350,7 +336,6 @@ class Worker:
     # ------------------------------------------------------------------ calls (the end's owner)
 
     def dirty(self) -> None:
-        self.hot = True
         self._relay.wake()
 
     def freed(self, call: Call) -> None:
@@ -376,10 +361,9 @@ class Worker:
         self._relay.resume_reading()
 
     def tick(self, now: float) -> None:
-        """Once a second: heartbeats, and how quick it is."""
+        """Once a second: heartbeats."""
         if not self.ready:
             return
-        self._pace(now)
         self.end.tick(now)
         if not self.end.missed:
             self.still = None
@@ -393,14 +377,6 @@ class Worker:
         ticks = cpu_ticks(self.pid)
         if self.still is None or self.still[0] != ticks:
             self.still = (ticks, now)
-
-    def _pace(self, now: float) -> None:
-        """One that answers so many calls a second computes a fraction of a millisecond for each: waiting for a few
-        of them costs nobody more than that, and one write for all of them is a gain."""
-        since, jobs = self.paced
-        if now - since >= PACE:
-            self.lead = LEAD if self.jobs - jobs >= QUICK * (now - since) else 0
-            self.paced = (now, self.jobs)
 
     def still_for(self, now: float) -> float:
         """Seconds for which it has neither answered heartbeats nor used CPU time."""
