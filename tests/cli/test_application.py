@@ -30,6 +30,11 @@ def test_options_win_over_the_environment():
     assert config["server"]["command"][-5:] == ["--interface", "wsgi", "--threads", "8", "app:app"]
 
 
+def test_preload_is_passed_to_the_workers():
+    config = config_for(ServeOptions(application="app:app", preload=True), {}, False)
+    assert config["server"]["command"][-2:] == ["--preload", "app:app"]
+
+
 def test_a_container_is_reachable_from_outside():
     config = config_for(APP, {}, True)
     assert config["http"]["address"] == "0.0.0.0:8000"

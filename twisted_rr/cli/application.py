@@ -37,6 +37,7 @@ class ServeOptions:
     interface: str | None = None
     status: str | None = None
     access_log: bool = False
+    preload: bool = False
 
 
 def in_container(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
@@ -58,6 +59,8 @@ def config_for(
         command += ["--interface", options.interface]
     if options.threads is not None:
         command += ["--threads", str(options.threads)]
+    if options.preload:
+        command.append("--preload")
     http: dict[str, Any] = {"address": _joined(host, port), "pool": {"num_workers": workers}}
     if options.access_log:
         http["access_logs"] = True

@@ -66,6 +66,7 @@ def cli() -> None:
 @click.option("--interface", type=click.Choice(["auto", "wsgi", "asgi"]), help="what the application speaks")
 @click.option("--status", metavar="ADDRESS", help="address of the status endpoints [127.0.0.1:2114]")
 @click.option("--access-log", is_flag=True, help="log each request")
+@click.option("--preload", is_flag=True, help="import the application once and fork the workers from it")
 @click.option("--reload", "reload_", is_flag=True, help="replace the workers when a file changes")
 @click.option(
     "--reactor",

@@ -100,13 +100,16 @@ def launch_spec(
 def preload_patience(settings: PoolSettings, server: ServerSettings, auto: bool) -> float:
     """`LaunchSpec.preload` of a pool's workers; *auto*: ``--preload`` in their command is enough.
 
-    A worker that connects to a listener by its pid (``server.relay``) is never preloaded.
+    A worker that connects to a listener by its pid (``server.relay``) is never preloaded, nor is one that is to have
+    fresh code for its one call (``debug``).
     """
+    if settings.debug or server.relay != "pipes":
+        return 0.0
     asked = server.preload if settings.preload is None else settings.preload
     if asked is None:
         command = settings.command or server.command
         asked = auto and "--preload" in command and "twisted_rr.worker" in command
-    return settings.allocate_timeout if asked and server.relay == "pipes" else 0.0
+    return settings.allocate_timeout if asked else 0.0
 
 
 def worker_env(
