@@ -103,12 +103,42 @@ def test_drain_tells_the_state_and_how_to_take_it_back(
         (["stop", "--force"], "POST /stop?force=1"),
         (["stop", "--wait", "--deadline", "60s"], "POST /stop?wait=1&deadline=60s"),
         (["status", "--probe", "health"], "GET /health"),
+        (["reset"], "POST /reset"),
+        (["reset", "--wait"], "POST /reset?wait=1"),
+        (["reset", "--deadline", "60s", "admin"], "POST /reset?wait=1&deadline=60s&pool=admin"),
     ],
 )
 def test_options_become_parameters(oracle: Oracle, arguments: list[str], asked: str) -> None:
     oracle.says(200, DRAIN)
     assert control.main(arguments) == 0
     assert oracle.asked == [asked]
+
+
+def test_a_reset_tells_of_each_worker(oracle: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+    replaced = [{"old": 1, "new": 3, "seconds": 0.5}]
+    oracle.says(200, {"done": True, "pools": [{"name": "http", "replaced": replaced, "kept": [], "lost": 2}]})
+    assert control.main(["reset", "--wait", "http"]) == 0
+    assert capsys.readouterr().out == (
+        "http: 1 by 3, which took 0.50 s to start\n"
+        "http: 2 calls were cut, their time (reset_timeout) was over\n"
+    )
+
+
+def test_a_reset_that_failed_is_1_with_the_workers_that_stay(
+    oracle: Oracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = {"name": "http", "replaced": [], "kept": [1, 2], "lost": 0}
+    oracle.says(500, {"done": False, "reason": "http: it did not start", "pools": [pool]})
+    assert control.main(["reset", "--wait"]) == 1
+    told = capsys.readouterr()
+    assert told.err == "http: it did not start\n"
+    assert told.out == "http: 1 stays\nhttp: 2 stays\n"
+
+
+def test_several_pools_are_asked_for_one_after_the_other(oracle: Oracle) -> None:
+    oracle.says(202, {"state": "running", "pools": ["x"]})
+    assert control.main(["reset", "api", "admin"]) == 0
+    assert oracle.asked == ["POST /reset?pool=api", "POST /reset?pool=admin"]
 
 
 def test_a_deadline_that_passed_is_1_with_what_is_left(

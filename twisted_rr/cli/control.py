@@ -183,8 +183,9 @@ def _reset(options: argparse.Namespace, target: Target) -> int:
         asked = _chosen(wait=waits, deadline=options.deadline, pool=pool)
         reply = target.connect(None if waits else _PATIENCE).ask("POST", f"/reset{asked}")
         worst = max(worst, _outcome(options, reply, _was_reset))
-        if reply.status >= 400 and not options.json:
-            sys.stdout.write(_was_reset(reply.told or {}) + "\n")
+        done = _was_reset(reply.told or {})
+        if reply.status >= 400 and done and not options.json:
+            sys.stdout.write(done + "\n")
     return worst
 
 
