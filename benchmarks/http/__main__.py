@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks import roadrunner
 from benchmarks.contender import Contender
 from benchmarks.http.contenders import HERE, contenders
+from benchmarks.http.idle import descriptors, idle_cost
 from benchmarks.http.open_loop import percentiles
 from benchmarks.rounds import alternate, machine, ratio, summaries
 
@@ -25,8 +26,13 @@ FULL = {
     "closing": ("closing.lua", 32),
     "upload-100K": ("upload.lua", 32),
     "download-100K": ("download.lua", 32),
+    "upload-1M": ("upload_1m.lua", 32),
+    "download-1M": ("download_1m.lua", 32),
+    "await-10ms": ("await.lua", 256),
 }
-BODIES = ("upload.lua", "download.lua")
+BODIES = ("upload.lua", "download.lua", "upload_1m.lua", "download_1m.lua")
+AWAIT = "await.lua"
+IDLE = 10_000
 GO = "roadrunner"
 
 
@@ -63,6 +69,8 @@ def run(args: argparse.Namespace) -> dict:
         "left_out": {},
         "cells": {},
     }
+    if args.full:
+        descriptors()
     with tempfile.TemporaryDirectory() as folder:
         chosen = choose(Path(folder), args.only.split(",") if args.only else [], result["left_out"])
         try:
@@ -72,6 +80,10 @@ def run(args: argparse.Namespace) -> dict:
             for name, (script, connections) in cells.items():
                 result["cells"][name] = cell(chosen, script, connections, args)
             result["pss_loaded"] = {each.name: each.pss() for each in chosen}
+            if args.full:
+                # Of ours only: others close idle connections before so many are open.
+                ours = [each for each in chosen if each.name in ("rr-asgi", "rr-wsgi")]
+                result["idle"] = {each.name: idle_cost(each, IDLE) for each in ours}
             if not args.no_latency:
                 result["half_load"] = half_load(chosen, result["cells"].get("hello", {}), args)
         finally:
@@ -95,6 +107,8 @@ def choose(folder: Path, only: list[str], left_out: dict) -> list[Contender]:
 
 def cell(chosen: list[Contender], script: str, connections: int, args: argparse.Namespace) -> dict:
     able = [each for each in chosen if each.bodies or script not in BODIES]
+    if script == AWAIT:
+        able = [each for each in able if "asgi" in each.name or "uvicorn" in each.name]
     return summaries(
         alternate(
             able,
@@ -152,6 +166,8 @@ def table(result: dict) -> str:
         lines.append(
             f"| {server} | {idle['server']} | {idle['all']} | {result['pss_loaded'][server]['all']} |"
         )
+    for server, cost in result.get("idle", {}).items():
+        lines.append(f"\n{server}: {cost['kib']} KiB an idle connection, {cost['connections']} open")
     if result.get("half_load"):
         lines += [
             "",
@@ -169,7 +185,9 @@ def table(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="256 connections, no keep-alive, bodies as well")
+    parser.add_argument(
+        "--full", action="store_true", help="256 connections, no keep-alive, bodies, waiting, idle ones too"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a round")
     parser.add_argument("--only", help="comma list of contenders")
