@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from rig import serving, until
 
 from twisted_rr.pool import stacks
@@ -80,3 +81,17 @@ def test_a_program_that_catches_it_tells_its_threads():
         assert stacks.ask(process.pid, process.pid)
         assert any(" in here" in process.stderr.readline() for _ in range(3))
         process.kill()
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_end_a_cancelled_call_is_replaced(tmp_path):
+    with serving(tmp_path, "hanging_app:asgi", http={"pool": POOL}) as server:
+        pid, _ = cut(server, "/block")
+        assert pid in server.workers(), "it gets its time"
+        until(lambda: any(record.get("event") == "worker_disobeys" for record in server.records()), 20)
+        [told] = [record for record in server.records() if record.get("event") == "worker_disobeys"]
+        assert "GET /block after 1" in told["calls"], "some ten seconds"
+        until(lambda: pid not in server.workers(), 10, why="it goes on")
+        until(lambda: server.get("/")[2] == b"fine")
+        shown = [record for record in server.records() if "in holds_the_loop" in record.get("line", "")]
+        assert len(shown) == 2, "its stacks are shown again"

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from rig import alive, children, memory_kib, serving, until
+from twisted.internet.selectreactor import SelectReactor
+
+from twisted_rr.build import embed
 
 PRELOAD = ("--preload",)
 ZOMBIE = "Z"
@@ -212,3 +215,15 @@ def test_orphans_of_workers_are_reaped(tmp_path):
         ask(server, "/orphan")
         until(lambda: len(children(server.pid)) == 3, why="the orphan did not come to the server")
         until(lambda: len(children(server.pid)) == 2, 6, why="the orphan is not reaped")
+
+
+@pytest.mark.parametrize("server, asked", [({}, False), ({"preload": True}, True)])
+def test_in_a_foreign_program_only_the_key_asks_for_it(server, asked):
+    command = [sys.executable, "-m", "twisted_rr.worker", "--preload", "asgi_app:app"]
+    config = {
+        "version": "3",
+        "server": {"command": command, **server},
+        "http": {"address": "127.0.0.1:0", "pool": {"num_workers": 1}},
+    }
+    [pool] = embed(config, SelectReactor()).pools()
+    assert bool(pool.spec(pool.plan).preload) is asked

@@ -108,6 +108,11 @@ class Derived:
         """The method's path."""
         return self.path
 
+    def request_id(self) -> str:
+        """What the client calls this call (metadata ``x-request-id``), for logs; empty when nobody named it."""
+        named = (value[:128] for key, value in self._fields if key == b"x-request-id")
+        return next(named, b"").decode("ascii", "backslashreplace")
+
     def context(self, codec: int, deadline_ms: int | None) -> bytes:
         """The call array of mux.md 7."""
         packed = self._packed
@@ -231,6 +236,10 @@ class CallHead:
     def spool(self) -> BodySpool:
         """See `ICallHead`."""
         return self._derived.spool()
+
+    def request_id(self) -> str:
+        """See `Derived.request_id`."""
+        return self._derived.request_id()
 
     def describe(self) -> str:
         """The method's path."""
