@@ -163,11 +163,11 @@ def _bookkeeping_alone(count: int = 200_000) -> dict:
     one = items[-1]
     best = float("inf")
     for _ in range(5):
-        at = time.perf_counter()
+        at = time.process_time()
         for _ in range(count):
             flight.begin(one)
             flight.end(one)
-        best = min(best, time.perf_counter() - at)
+        best = min(best, time.process_time() - at)
     return {"begin_and_end_ns": round(best / count * 1e9)}
 
 

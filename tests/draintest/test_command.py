@@ -1,5 +1,6 @@
 """The command's usage: what it refuses, what it picks."""
 
+import asyncio
 import json
 import os
 import sys
@@ -9,8 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from twisted_rr.cli.drain_test import drain_test
-from twisted_rr.draintest.campaign import USUAL, Asked, random_steps, steps
+from twisted_rr.draintest import campaign
+from twisted_rr.draintest.campaign import USUAL, Asked, Outcome, Results, random_steps, steps
 from twisted_rr.draintest.faults import ELSEWHERE, FAULTS
+from twisted_rr.draintest.records import Evidence, Terms
+from twisted_rr.draintest.verdicts import BROKEN, HOLDS, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,3 +99,28 @@ def test_a_command_line_of_ones_own(tmp_path):
     assert data["invariants"]["I7"]["verdict"] == "holds"
     html = page.read_text()
     assert html.count("<svg") == 3 and "<script" not in html and "http://" not in html
+
+
+def test_runs_side_by_side_are_told_in_the_order_of_the_plan(monkeypatch):
+    """Two at a time, whoever needs the machine alone; a missed moment is tried again."""
+    running, most, made = set(), [], []
+
+    async def one(asked, step, tell):
+        name = step[0]
+        running.add(name)
+        most.append(sorted(running))
+        await asyncio.sleep(0 if name.startswith("a plain") else 0.01)
+        running.discard(name)
+        made.append(name)
+        evidence = Evidence(name, Terms(), 0.0)
+        word = BROKEN if name == "F1 in finish" and made.count(name) == 1 else HOLDS
+        return Outcome(evidence, {"I9": Verdict(word, "")})
+
+    monkeypatch.setattr(campaign, "_one", one)
+    results = Results(1)
+    asked = Asked(launch=None, faults=("F1", "F2", "F27"))
+    asyncio.run(campaign._each_once(results, asked, lambda line: None, 2))
+    assert [each.evidence.name for each in results.outcomes] == [name for name, _ in steps(asked)]
+    assert not [each for each in results.outcomes if each.broken] and made.count("F1 in finish") == 2
+    assert max(map(len, most)) == 2 and ["F27 in announce"] in most
+    assert not [names for names in most if len(names) > 1 and "F27 in announce" in names]

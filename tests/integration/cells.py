@@ -18,9 +18,9 @@ import yaml
 from grpc_rig import GRPC_APPS, PROTO, generated
 from rig import APPS
 
-from twisted_rr.draintest.campaign import Outcome, judge
+from twisted_rr.draintest.campaign import TIMED, Outcome, judge, loud
 from twisted_rr.draintest.clients import Paths
-from twisted_rr.draintest.faults import FAULTS, FLOOD, Fault
+from twisted_rr.draintest.faults import FAULTS, Fault
 from twisted_rr.draintest.grpc_clients import Methods
 from twisted_rr.draintest.run import Load, Run
 from twisted_rr.draintest.target import Launch, from_config
@@ -32,9 +32,6 @@ METHODS = Methods(unary="/rr.interop.Interop/EmptyCall", stream="/rr.interop.Int
 
 # How many runs side by side: each needs a third of a core for a second, then nearly nothing.
 SIDE_BY_SIDE = int(os.environ.get("RR_CELLS_SIDE_BY_SIDE", "3"))
-
-# What a busy machine can break by itself: nothing but moments are judged.
-TIMED = {"I2", "I9", "I10", "I13"}
 
 _outcomes: dict[tuple[str, float], Outcome | Exception] = {}
 
@@ -120,7 +117,7 @@ async def _run_all(wanted: set[tuple[str, float]]) -> None:
 
 def _loud(cell: str) -> bool:
     """Whether it takes the whole machine."""
-    return any(FLOOD in fault.effects for fault, _ in faults_of(cell))
+    return loud((cell, tuple(faults_of(cell))))
 
 
 async def _run(cell: str, scale: float) -> None:

@@ -57,6 +57,9 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
 @click.option(
     "--rate", type=click.FloatRange(1, _MOST_RATE), default=60.0, show_default=True, help="requests a second"
 )
+@click.option(
+    "--at-once", type=click.IntRange(1, 8), default=2, show_default=True, help="runs side by side, with -c"
+)
 @click.option("--path", default="/", show_default=True, help="answers quickly")
 @click.option(
     "--long-path", metavar="PATH", help="answers after {seconds} [/wait?seconds={seconds}, if it is there]"
@@ -147,6 +150,7 @@ def _asked(launch: Callable[[str], Launch], options: dict[str, Any]) -> Asked:
         soak=options["soak"],
         seed=options["seed"],
         rate=options["rate"],
+        at_once=options["at_once"],
         paths=paths,
         methods=Methods(unary=_method(options, "grpc_call"), stream=_method(options, "grpc_stream")),
     )

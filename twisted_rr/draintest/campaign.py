@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from twisted_rr.draintest.clients import HttpClients, Paths
-from twisted_rr.draintest.faults import FAULTS, Fault
+from twisted_rr.draintest.faults import FAULTS, FLOOD, Fault
 from twisted_rr.draintest.grpc_clients import Methods
 from twisted_rr.draintest.invariants import INVARIANTS
 from twisted_rr.draintest.records import ANNOUNCE, COMPLETE, FINISH, PHASES, RUNNING, STOP, Evidence
@@ -40,6 +40,9 @@ USUAL = (
     "F46",
 )
 
+#: What a busy machine can break by itself: nothing but moments are judged.
+TIMED = frozenset(("I2", "I9", "I10", "I13"))
+
 # Runs whose every record is kept: a page with more would not load.
 _SHOWN = 60
 
@@ -56,6 +59,7 @@ class Asked:
     :ivar soak: repeat at random for so many seconds, None: each once.
     :ivar seed: of the randomness.
     :ivar rate: requests a second.
+    :ivar at_once: runs side by side, where each has ports of its own.
     :ivar starts: at how many moments of the start a signal is tried.
     """
 
@@ -65,6 +69,7 @@ class Asked:
     soak: float | None = None
     seed: int = 1
     rate: float = 60.0
+    at_once: int = 2
     starts: int = 4
     paths: Paths = Paths()
     methods: Methods = Methods()
@@ -198,52 +203,87 @@ async def carry_out(asked: Asked, tell: Callable[[str], None]) -> Results:
     """Make all the runs; *tell* hears a line for each."""
     results = Results(asked.seed)
     begun = time.monotonic()
-    paths, known = asked.paths, False
-    end = None if asked.soak is None else begun + asked.soak
     with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
-        asked, told = choose(asked, asked.launch(scratch).protocols)
-    if told:
-        tell(told)
-    plan: Iterator[Step] = iter(steps(asked)) if end is None else random_steps(asked)
-    for name, faults in plan:
-        if end is not None and time.monotonic() >= end:
-            break
-        with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
-            launch = asked.launch(scratch)
-            if not known and launch.http:
-                paths, known = await discover(launch, paths), True
-            await _one(
-                results,
-                Run(
-                    name,
-                    launch,
-                    Path(scratch),
-                    faults=faults,
-                    paths=paths,
-                    methods=asked.methods,
-                    load=Load(rate=asked.rate),
-                ),
-                tell,
-            )
-    if asked.starts and asked.soak is None:
-        await _starts(results, asked, tell)
+        launch = asked.launch(scratch)
+        asked, told = choose(asked, launch.protocols)
+        if told:
+            tell(told)
+        if launch.http:
+            asked = attrs.evolve(asked, paths=await discover(launch, asked.paths))
+    if asked.soak is not None:
+        await _soak(results, asked, tell, begun + asked.soak)
+    else:
+        # Two lives of a foreign server would want the same ports.
+        await _each_once(results, asked, tell, asked.at_once if launch.config else 1)
+        if asked.starts:
+            await _starts(results, asked, tell)
     results.took = time.monotonic() - begun
     return results
 
 
-async def _one(results: Results, run: Run, tell: Callable[[str], None]) -> None:
+async def _soak(results: Results, asked: Asked, tell: Callable[[str], None], end: float) -> None:
+    for step in random_steps(asked):
+        if time.monotonic() >= end:
+            return
+        _note(results, await _one(asked, step, tell))
+
+
+async def _each_once(results: Results, asked: Asked, tell: Callable[[str], None], at_once: int) -> None:
+    """Some side by side: a run mostly waits. Whoever takes the whole machine is alone."""
+    plan = steps(asked)
+    room = asyncio.Semaphore(at_once)
+
+    async def make(step: Step) -> Outcome | str:
+        async with room:
+            return await _one(asked, step, tell)
+
+    quiet = [number for number, step in enumerate(plan) if not loud(step)]
+    made = dict(zip(quiet, await asyncio.gather(*(make(plan[number]) for number in quiet)), strict=True))
+    for number, step in enumerate(plan):
+        found = made[number] if number in made else await _one(asked, step, tell)
+        if at_once > 1 and isinstance(found, Outcome) and found.broken and set(found.broken) <= TIMED:
+            # Side by side the machine may have been too busy to tell; alone, it counts.
+            tell(f"{step[0]}: once more, alone")
+            found = await _one(asked, step, tell)
+        _note(results, found)
+
+
+def loud(step: Step) -> bool:
+    """Whether it takes the whole machine."""
+    return any(FLOOD in fault.effects for fault, _ in step[1])
+
+
+def _note(results: Results, found: Outcome | str) -> None:
+    if isinstance(found, str):
+        results.errors.append(found)
+    else:
+        results.add(found)
+
+
+async def _one(asked: Asked, step: Step, tell: Callable[[str], None]) -> Outcome | str:
+    """A run's outcome, or why it could not be made."""
     begun = time.monotonic()
-    try:
-        outcome = judge(await run.go())
-    except Failed as failed:
-        results.errors.append(f"{run.evidence.name}: {failed}")
-        tell(f"{run.evidence.name}: {str(failed).rstrip().splitlines()[-1]}")
-        return
-    results.add(outcome)
+    name, faults = step
+    with tempfile.TemporaryDirectory(prefix="drain-test-") as scratch:
+        run = Run(
+            name,
+            asked.launch(scratch),
+            Path(scratch),
+            faults=faults,
+            paths=asked.paths,
+            methods=asked.methods,
+            load=Load(rate=asked.rate),
+        )
+        try:
+            outcome = judge(await run.go())
+        except Failed as failed:
+            tell(f"{name}: {str(failed).rstrip().splitlines()[-1]}")
+            return f"{name}: {failed}"
     bad = outcome.broken
     missed = "".join(f"; {fault} not injected: {why}" for fault, why in run.evidence.missed.items())
     said = f"broken: {', '.join(bad)}" if bad else "all hold"
-    tell(f"{run.evidence.name}: {said} ({time.monotonic() - begun:.1f} s){missed}")
+    tell(f"{name}: {said} ({time.monotonic() - begun:.1f} s){missed}")
+    return outcome
 
 
 async def _starts(results: Results, asked: Asked, tell: Callable[[str], None]) -> None:
