@@ -26,8 +26,8 @@ def test_the_environment_has_roadrunners_order():
     server = ServerSettings(
         relay="unix:///tmp/rr.sock", env={"app_env": "prod", "RR_VERSION": "x", "KEEP": "1"}
     )
-    environ = {"KEEP": "0", "HOME": "/root"}
-    env = worker_env(environ, server, "http", "2025.1", "tcp://127.0.0.1:6001", {"extra": "e"})
+    environ = {"KEEP": "0", "HOME": "/root", "PATH": "/venv/bin:/bin"}
+    env = worker_env(environ, server, "http", "2025.1", "tcp://127.0.0.1:6001", {"extra": "e"}, "/venv/bin")
     assert env == {
         "HOME": "/root",
         "KEEP": "1",
@@ -37,7 +37,18 @@ def test_the_environment_has_roadrunners_order():
         "RR_VERSION": "2025.1",
         "RR_MODE": "http",
         "EXTRA": "e",
+        "PATH": "/venv/bin:/bin",
     }
+
+
+def test_the_python_of_the_server_is_found_when_no_other_is():
+    """A service manager starts a virtual environment's command by its full path, with a PATH that knows nothing of it."""
+    assert (
+        worker_env({"PATH": "/bin"}, ServerSettings(), "http", "1", folder="/venv/bin")["PATH"]
+        == "/bin:/venv/bin"
+    )
+    alone = worker_env({}, ServerSettings(), "http", "1", folder="/venv/bin")["PATH"]
+    assert alone.endswith(":/venv/bin") and "/usr/bin" in alone
 
 
 def test_without_an_rpc_section_there_is_no_rr_rpc():

@@ -29,6 +29,8 @@ PRIVATE: Final = (
     "LISTEN_FDNAMES",
     "LISTEN_PIDFDID",
 )
+#: Where the interpreter of this process is, and what was installed beside it.
+OWN_FOLDER: Final = os.path.dirname(sys.executable)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -119,8 +121,13 @@ def worker_env(
     version: str,
     rpc: str | None = None,
     extra: Mapping[str, str] | None = None,
+    folder: str = OWN_FOLDER,
 ) -> dict[str, str]:
-    """The environment of a worker, in RoadRunner's order: a later entry wins."""
+    """The environment of a worker, in RoadRunner's order: a later entry wins.
+
+    PATH ends with *folder*, where our own ``python`` is: a server that is started by its full path out of a virtual
+    environment, as service managers do, then finds what ``command: [python, …]`` means.
+    """
     env = {name: value for name, value in environ.items() if name not in PRIVATE}
     env["RR_RELAY"] = server.relay
     if rpc:
@@ -129,6 +136,9 @@ def worker_env(
     env["RR_VERSION"] = version
     env["RR_MODE"] = mode
     env.update({name.upper(): value for name, value in (extra or {}).items()})
+    folders = env.get("PATH", os.defpath).split(os.pathsep)
+    if folder and folder not in folders:
+        env["PATH"] = os.pathsep.join([*folders, folder])
     return env
 
 
