@@ -95,6 +95,10 @@ class Call(Flow):
             return True
         self.queue.append(Piece(b"", data, True, text))
         self.queued += len(data)
+        if not more:  # as `_moved`
+            self.more = False
+            self.end.pump(self)
+            return True
         return self._moved(more)
 
     def finish(self, trailer: Callable[[int], bytes]) -> None:

@@ -435,7 +435,12 @@ class Exchange:
 
     def closed(self) -> None:
         """The kernel has the whole answer."""
-        self._gone(lost=False)
+        if self._state == ENDED and self._tick < 0 and self._call is None:
+            # Most calls: nothing is left to be undone.
+            self._state = OVER
+            self.front.over(self, False)
+        else:
+            self._gone(lost=False)
 
     def reset(self, code: int) -> None:
         """The client gave up, or is gone."""
