@@ -93,7 +93,11 @@ class Strangers(Service):
             state, _, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
         except OSError:
             return False
-        return state == "Z" and (self._ours or int(group) in child.groups)
+        if state != "Z":
+            return False
+        # What a part of this program has started by itself is in our own process group as a rule, and waited for.
+        stranger = int(group) != os.getpgrp() or self._getpid() == 1
+        return stranger if self._ours else int(group) in child.groups
 
 
 def _any_ended() -> bool:
