@@ -63,7 +63,7 @@ def test_a_run_that_ended_in_order_is_told_as_clean(machine: Machine, path: Path
     later = run(machine, path)
     assert later.previous is not None
     assert (later.previous.label, later.previous.unclean) == ("clean", False)
-    assert str(later.previous) == "clean (cut)"
+    assert str(later.previous) == "clean (work was cut at the deadline)"
 
 
 @pytest.mark.parametrize(

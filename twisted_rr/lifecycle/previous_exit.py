@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -22,6 +22,9 @@ SIZE = 2048
 
 #: Reasons, as the metric has them.
 CLEAN, FAILED, KILLED, REBOOTED, UNREADABLE = "clean", "failed", "killed", "rebooted", "unreadable"
+
+#: For people, who would take a stop that had to kill a worker for a server that was killed.
+_OUTCOMES: Final = {"cut": "work was cut at the deadline", "killed": "a worker had to be killed"}
 
 _STARTING = ("booting", "starting")
 
@@ -73,7 +76,8 @@ class PreviousExit:
         if self.reason == UNREADABLE:
             return "unreadable: its state file holds no record"
         if not self.unclean:
-            return f"{self.reason} ({self.outcome})" if self.outcome else self.reason
+            outcome = _OUTCOMES.get(self.outcome, self.outcome)
+            return f"{self.reason} ({outcome})" if outcome else self.reason
         how = "killed" if self.reason == KILLED else "cut off as the machine went down"
         return f"{how} while {self.state}, {self.into:.0f}s into it, {self.ago:.0f}s ago"
 
