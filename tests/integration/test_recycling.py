@@ -17,7 +17,9 @@ from rig import serving
 SECONDS = float(os.environ.get("RR_SOAK_SECONDS", "6"))
 CONNECTIONS = 64
 ROUNDS = 3
-LIMITS = {"max_jobs": 50, "supervisor": {"watch_tick": "500ms", "ttl": "5s", "max_worker_memory": 64}}
+#: Age and memory are looked at twice a second; each worker that lives long enough meets its age once or twice.
+TTL = max(3.0, SECONDS / 3)
+LIMITS = {"max_jobs": 50, "supervisor": {"watch_tick": "500ms", "ttl": f"{TTL:g}s", "max_worker_memory": 64}}
 
 
 @dataclass

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from admin_rig import administered, verb
 from rig import BIN, Background, alive, until
 
@@ -71,3 +72,23 @@ def test_config_check_names_the_pool_that_is_not_there(tmp_path):
     assert told.returncode == 1
     assert "rr.yaml:7:" in told.stdout
     assert "there is no pool 'slwo' under pools; did you mean 'slow'?" in told.stdout
+
+
+def test_a_reload_changes_a_named_pool_and_the_routes(server):
+    config = yaml.safe_load(server.file.read_text())
+    config["pools"]["slow"]["num_workers"] = 2
+    config["http"]["routes"].append({"path": "/pid", "pool": "slow"})
+    server.file.write_text(yaml.safe_dump(config))
+    told = verb(server, "reload")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == "changed: http.routes, pools.slow.num_workers\n"
+    until(lambda: len(pools(server)["slow"]["workers"]) == 2)
+    pid = int(server.get("/pid")[2])
+    assert pid in [worker["pid"] for worker in pools(server)["slow"]["workers"]]
+    config["pools"]["new"] = {"num_workers": 1}
+    config["http"]["routes"].append({"path": "/new", "pool": "new"})
+    server.file.write_text(yaml.safe_dump(config))
+    told = verb(server, "reload")
+    assert told.returncode == 1
+    assert "http.routes[2].pool: no route led to pool new at the start" in told.stderr
+    assert server.get("/hello")[0] == 200
