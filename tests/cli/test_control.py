@@ -272,3 +272,12 @@ def test_the_other_commands_list_the_verbs() -> None:
 
     shown = CliRunner().invoke(cli, ["--help"]).output
     assert all(verb in shown and text.split(":")[0] in shown for verb, text in control.VERBS.items())
+
+
+@pytest.mark.parametrize(
+    ("left", "in_flight", "said"),
+    [(23.94, 1, ", cut in 23.9 s at most"), (0.0, 1, ", cut now"), (23.9, 0, ""), (None, 1, "")],
+)
+def test_a_stop_says_when_what_is_in_flight_is_cut(left: float | None, in_flight: int, said: str) -> None:
+    told = {"state": "draining:finish", "in_flight": in_flight, "oldest": 1.0, "deadline_in": left}
+    assert control._stopped(told).endswith("old" + said if in_flight else "in flight" + said)

@@ -245,6 +245,12 @@ def test_force_cuts_now_and_is_what_was_wanted(desk: Desk) -> None:
     assert bystander.status == 504
 
 
+def test_who_forces_without_waiting_hears_that_the_deadline_is_now(desk: Desk) -> None:
+    desk.world.accept()
+    answer = desk.ask("POST", "/stop?force=1")
+    assert (answer.status, answer.told["in_flight"], answer.told["deadline_in"]) == (202, 1, 0.0)
+
+
 # --------------------------------------------------------------------------------- what is told
 
 

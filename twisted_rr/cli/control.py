@@ -264,7 +264,8 @@ def _stopped(told: Mapping[str, Any]) -> str:
     if told.get("report"):
         return _reported(told["report"])
     left = told.get("deadline_in")
-    limit = f", cut in {left:.1f} s at most" if left and told["in_flight"] else ""
+    when = f"in {left:.1f} s at most" if left else "now"
+    limit = "" if left is None or not told["in_flight"] else f", cut {when}"
     return f"{told['state']}: {_busy(told)}{limit}"
 
 

@@ -137,7 +137,7 @@ class Verbs:
         wait = self._hold(asked, answer) if asked.waits else None
         if wait is None:
             # Before the stop, which may be over when it returns.
-            answer(202, self._progress.drain())
+            answer(202, {**self._progress.drain(), **({"deadline_in": 0.0} if asked.force else {})})
         if asked.force:
             drain.hurry()
         self._stop(CAUSE)
