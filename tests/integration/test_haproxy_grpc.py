@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grpc_rig import GRPC_APPS
+from grpc_rig import GRPC_APPS, run
 from rig import BIN, ROOT, RunningServer, free_port
 
 EXAMPLE = ROOT / "examples" / "haproxy"
@@ -132,7 +132,7 @@ class Client:
         return dict(json.loads(out))
 
 
-@pytest.mark.proves("I18", "I19")
+@pytest.mark.proves("I18")
 def test_a_rolling_restart_fails_no_call(pair: Pair) -> None:
     client = Client(pair.front)
     begun = time.monotonic()
@@ -148,3 +148,25 @@ def test_a_rolling_restart_fails_no_call(pair: Pair) -> None:
     assert len(noted) == found["done"]
     assert found["done"] / took > RATE * 0.3, f"only {found['done'] / took:.0f} calls a second"
     print(f"{found['done']} calls, made once more: {found['retried']}")
+
+
+def test_the_examples_own_worker_answers(tmp_path: Path) -> None:
+    port, status = free_port(), free_port()
+    command = [
+        sys.executable, "-m", "twisted_rr.cli.entry", "serve", "-c", str(EXAMPLE / "grpc.yaml"),
+        "-o", f"admin.socket={tmp_path}/admin.sock",
+    ]  # fmt: skip
+    environ = {
+        "APP": f"127.0.0.1:{port}",
+        "STATUS": f"127.0.0.1:{status}",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    server = RunningServer(
+        tmp_path, {}, port=port, status_port=status, command=command, env=environ, cwd=EXAMPLE
+    )
+    try:
+        server.wait_ready()
+        assert run(server, "raw:/echo.Echo/Say,hello")["raw"]["answer"] == "hello"
+        assert server.stop() == 0
+    finally:
+        server.kill()
