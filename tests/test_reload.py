@@ -325,6 +325,9 @@ def test_new_workers_that_do_not_start_change_nothing(world: World) -> None:
     unchanged(world)
     assert world.diary == ["prove", "abandon"]
     assert any("the old ones stay" in line for line in world.log.lines("error"))
+    told = world.log.lines("info")
+    assert not any("replaced: http" in line and "to be" not in line for line in told), "it never came to that"
+    assert any("to be changed: " in line and "http.timeouts.keepalive" in line for line in told)
 
 
 def test_a_new_worker_that_ends_before_the_step_changes_nothing(world: World) -> None:

@@ -248,7 +248,12 @@ class Reloader:
         change = self._prepared(self._read(), replace)
         if not change.keys and not change.successions:
             return Reloaded()
-        self._log.info("{change}", change=str(Reloaded(changed=change.keys, replaced=change.replaced)))
+        # Nothing has happened yet, and what follows may be refused.
+        self._log.info(
+            "to be changed: {changed}; workers to be replaced: {replaced}",
+            changed=", ".join(change.keys) or "nothing",
+            replaced=", ".join(change.replaced) or "none",
+        )
         await self._prove(change)
         try:
             self._apply_logs(change)
