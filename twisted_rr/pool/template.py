@@ -274,6 +274,8 @@ class Template:
                 self._schedule(LEAVE, "the server stops")
             else:
                 self._dismiss()
+        if not self.ready:
+            self.kill()  # it imports, and would not listen before it has done so
         if not self.process.alive:
             gone.callback(None)
         else:
