@@ -26,7 +26,6 @@ LATER_FAULTS: Mapping[str, str] = {
     "F37": "broker or collector unreachable at the flush",
     "F38": "broker connection lost in the drain",
     "F39": "broker slow to acknowledge",
-    "F48": "TLS handshake in progress at the close",
 }
 
 #: What the rig does not know from outside: text, and the phases in which it says something.
@@ -36,6 +35,7 @@ OTHER_FAULTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "F9": ("a worker's input ends", ("running", "stop")),
     "F11": ("no process can be started (pids cgroup)", ("announce", "finish")),
     "F28": ("SIGTERM at any moment of the start, also as PID 1", ("start-up",)),
+    "F48": ("a TLS handshake in progress at the close", ("running", "announce", "finish", "stop")),
     "F43": ("a worker takes all memory (memory cgroup)", ("announce", "finish")),
 }
 

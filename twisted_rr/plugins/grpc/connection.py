@@ -83,9 +83,13 @@ class TlsGrpcProtocol(GrpcProtocol):
             transport.abortConnection()
 
     def abort(self) -> None:
-        """The handshake takes too long, or nobody waits for it any more."""
+        """The handshake takes too long, or nobody waits for it any more: a FIN, because there is no TLS to say it in."""
         transport: Any = self.transport
-        transport.abortConnection()
+        below = getattr(transport, "transport", transport)
+        if getattr(below, "disconnecting", False):
+            transport.abortConnection()  # it did not even take what it had been sent
+        else:
+            below.loseConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
         """The connection is gone."""
