@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from grpc_rig import GRPC_APPS, Client, grpc_server, run
-from rig import RunningServer
+from rig import RunningServer, until
 
 pytestmark = pytest.mark.integration
 
@@ -75,24 +75,15 @@ def test_large_answers_pass(server: RunningServer) -> None:
 
 def test_a_call_under_way_is_answered_in_the_stop(tmp_path: Path) -> None:
     command = [sys.executable, str(GRPC_APPS / "raw_grpc.py")]
-    with grpc_server(tmp_path, command=command) as server:
-        client = Client(server.port, f"raw:{PATH},sleep 2")
-        from rig import until
-
-        until(lambda: "in_flight=1" in _draining(server), why="the call did not begin")
+    events = tmp_path / "events"
+    events.touch()
+    with grpc_server(tmp_path, command=command, env={"EVENTS": str(events)}) as server:
+        client = Client(server.port, f"raw:{PATH},sleep 3")
+        until(events.read_text, why="the call did not begin")
+        server.signal()
+        assert "in_flight=1" in server.status("/health")[2].decode()
         assert client.results()["raw"]["answer"] == "slept"
         assert server.wait(10) == 0
-
-
-def _draining(server: RunningServer) -> str:
-    """Begins the stop when the call has begun; what /health says in it."""
-    if not getattr(server, "told", False):
-        import time
-
-        time.sleep(1.5)
-        server.signal()
-        server.told = True  # type: ignore[attr-defined]
-    return server.status("/health")[2].decode()
 
 
 @pytest.mark.skipif(shutil.which("php") is None, reason="needs PHP")

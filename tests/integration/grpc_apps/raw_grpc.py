@@ -47,6 +47,8 @@ def answer(request, body):
     elif word == "error":
         write(ERROR, 0, (), rest.encode())
     elif word == "sleep":
+        with open(os.environ.get("EVENTS", os.devnull), "a") as file:
+            file.write("started")
         time.sleep(float(rest))
         respond({}, b"slept")
     elif word == "big":
