@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -25,8 +26,8 @@ class RecordingStream:
         self.taken = 0
         self.room = True
 
-    def send(self, context: Any, data: bytes, more: bool) -> bool:
-        self.sent.append((context, data, more))
+    def send(self, context: bytes, data: bytes, more: bool) -> bool:
+        self.sent.append((pickle.loads(context) if context[:1] == b"\x80" else context, data, more))
         return self.room
 
     def error(self, text: str) -> None:
@@ -50,8 +51,8 @@ def run(
 
     async def main() -> None:
         codec = Codec(
-            lambda status, headers: (status, headers),  # type: ignore[arg-type, return-value]
-            (lambda headers: ("trailers", headers)) if trailers else None,  # type: ignore[arg-type, return-value]
+            lambda status, headers: pickle.dumps((status, headers)),
+            (lambda headers: pickle.dumps(("trailers", headers))) if trailers else None,
         )
         fields = ("GET", b"/path", "1.1", "http", None, None, list(headers), None)
         scope = http_scope(fields, {}, {})
