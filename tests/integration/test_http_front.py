@@ -99,14 +99,15 @@ def test_one_call_workers_get_what_roadrunner_gives_them(tmp_path):
 
 
 def test_failures_are_told_apart(tmp_path):
-    pool = {"allocate_timeout": "200ms", "max_queue_size": 1}
+    # The worker has to start within it as well, on a busy machine too.
+    pool = {"allocate_timeout": "3s", "max_queue_size": 1}
     with raw(tmp_path, pool=pool) as server:
         assert server.get("/error")[::2] == (500, b"")
         assert server.get("/codec")[0] == 500
         assert server.get("/die")[0] == 502
         assert until(lambda: server.get("/context")[0] == 200)
         answers: list = []
-        threads = [threading.Thread(target=lambda: answers.append(server.get("/slow"))) for _ in range(3)]
+        threads = [threading.Thread(target=lambda: answers.append(server.get("/slow?4"))) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:

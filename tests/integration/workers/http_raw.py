@@ -1,7 +1,7 @@
 """A one-call HTTP worker on bare goridge frames and JSON contexts, the standard library alone.
 
 Paths: ``/context`` (the context back, as JSON), ``/body`` (length and SHA-256 of the body), ``/form`` (tree, uploads
-and the files' contents), ``/big?N`` (N bytes in one frame), ``/stream`` (pieces), ``/slow`` (after half a second),
+and the files' contents), ``/big?N`` (N bytes in one frame), ``/stream`` (pieces), ``/slow?N`` (after N seconds, or half a one),
 ``/error`` (an ERROR frame), ``/die``, ``/codec`` (an answer in no codec).
 """
 
@@ -75,7 +75,7 @@ def handle(context, body):
             write_frame(0, STREAM, (0,), piece)
         write_frame(0, 0, (0,), b"")
     elif path == "slow":
-        time.sleep(0.5)
+        time.sleep(float(context["rawQuery"] or 0.5))
         answer(b"slow")
     elif path == "error":
         write_frame(ERROR, 0, (), b"the secret reason")
