@@ -92,7 +92,7 @@ class AsgiServer(LoopServer):
         if scope["scheme"] in ("ws", "wss"):
             stream.send(how.head(501, []), b"", False)
             return
-        self.begin(exchange, self._run(scope, exchange), lifespan.context.copy())
+        self.begin(exchange, self._run(scope, exchange), lifespan.context.copy(), True)
 
     def _codec(self, codec: int) -> Codec:
         if self.mux:
