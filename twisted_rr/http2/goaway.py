@@ -24,11 +24,16 @@ class Departure:
     :ivar state: one of the constants here.
     """
 
-    __slots__ = ("_since", "state")
+    __slots__ = ("_last", "_since", "state")
 
     def __init__(self) -> None:
         self.state = STAYING
         self._since = 0.0
+        self._last = MAX_ID
+
+    def last(self, number: int) -> int:
+        """What a GOAWAY may name now that *number* is the last stream that came: never more than one before it did."""
+        return number if number < self._last else self._last
 
     def announce(self, now: float) -> bytes:
         """The first GOAWAY with its PING; nothing when it was sent before."""
@@ -47,4 +52,5 @@ class Departure:
         if self.state != ANNOUNCED:
             return b""
         self.state = LEAVING
+        self._last = last
         return goaway(last, NO_ERROR)

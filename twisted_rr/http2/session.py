@@ -184,7 +184,7 @@ class Session:
         if self.is_closing:
             return
         self.outbox.gather()
-        self.outbox.put(goaway(self.intake.numbers.last, code, reason.encode()))
+        self.outbox.put(goaway(self.departure.last(self.intake.numbers.last), code, reason.encode()))
         self._end(code if code else CANCEL)
 
     # --------------------------------------------------------------- from streams, intake and watch
@@ -272,7 +272,7 @@ class Session:
         """The client's fault ends the connection: GOAWAY with *code*; exchanges hear it too."""
         if not self.is_closing:
             self._front.refused(self, 0, code, reason)
-            self.outbox.put(goaway(self.intake.numbers.last, code, reason.encode()))
+            self.outbox.put(goaway(self.departure.last(self.intake.numbers.last), code, reason.encode()))
             self._end(code)
 
     def abort(self, reason: str) -> None:
@@ -318,7 +318,7 @@ class Session:
         if self.departure.state != LEAVING:
             if not self.intake.is_leaving:
                 return
-            self.outbox.put(goaway(self.intake.numbers.last, NO_ERROR))
+            self.outbox.put(goaway(self.departure.last(self.intake.numbers.last), NO_ERROR))
         self._end(CANCEL)
 
     def _end(self, code: int) -> None:
