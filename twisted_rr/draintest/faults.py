@@ -298,6 +298,9 @@ def _faked(scratch: str) -> Mapping[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(_set_clock(Path(scratch), "+0s")),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        # Its way round a fault of old C libraries lets no wait of the interpreter lock last: a second thread
+        # that wants it takes the CPU from the one that has it.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
 
 
