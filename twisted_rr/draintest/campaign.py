@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import random
 import tempfile
 import time
@@ -277,13 +279,25 @@ async def _one(asked: Asked, step: Step, tell: Callable[[str], None]) -> Outcome
         try:
             outcome = judge(await run.go())
         except Failed as failed:
-            tell(f"{name}: {str(failed).rstrip().splitlines()[-1]}")
+            tell(f"{name}: {_why(failed)}")
             return f"{name}: {failed}"
     bad = outcome.broken
     missed = "".join(f"; {fault} not injected: {why}" for fault, why in run.evidence.missed.items())
     said = f"broken: {', '.join(bad)}" if bad else "all hold"
     tell(f"{name}: {said} ({time.monotonic() - begun:.1f} s){missed}")
     return outcome
+
+
+def _why(failed: Failed) -> str:
+    """What failed and the last errors of the server's log, or its last line."""
+    what, *log = str(failed).rstrip().splitlines()
+    errors = []
+    for line in log:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            said = json.loads(line)
+            if said["level"] in ("error", "critical"):
+                errors.append(str(said["msg"]))
+    return " ".join([what, "; ".join(errors[-3:] or log[-1:])])
 
 
 async def _starts(results: Results, asked: Asked, tell: Callable[[str], None]) -> None:
