@@ -1,11 +1,15 @@
 """The command's usage: what it refuses, what it picks."""
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -99,6 +103,26 @@ def test_a_command_line_of_ones_own(tmp_path):
     assert data["invariants"]["I7"]["verdict"] == "holds"
     html = page.read_text()
     assert html.count("<svg") == 3 and "<script" not in html and "http://" not in html
+
+
+@pytest.mark.integration
+def test_no_server_outlives_a_drain_test_that_is_ended():
+    config = ROOT / "examples" / "hello" / ".rr.yaml"
+    ended = psutil.Popen(
+        [sys.executable, "-m", "twisted_rr.cli.entry", "drain-test", "-c", str(config), "--faults", "none"],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    serving = False
+    while not serving:
+        assert ended.poll() is None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = ended.children(recursive=True)
+            serving = any("twisted_rr.worker" in " ".join(one.cmdline()) for one in family)
+    ended.send_signal(signal.SIGTERM)
+    assert ended.wait(30) == 1
+    assert not psutil.wait_procs(family, timeout=5)[1]
 
 
 def test_runs_side_by_side_are_told_in_the_order_of_the_plan(monkeypatch):

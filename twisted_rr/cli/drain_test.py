@@ -7,8 +7,9 @@ import ipaddress
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ import click
 from twisted_rr.errors import RRError
 
 if TYPE_CHECKING:
-    from twisted_rr.draintest.campaign import Asked
+    from twisted_rr.draintest.campaign import Asked, Results
     from twisted_rr.draintest.target import Launch
 
 _MOST_RATE = 2000.0
@@ -236,13 +237,24 @@ def _address(option: str, url: str, allow_remote: bool) -> tuple[str, int]:
     return host, port
 
 
+async def _until_signalled(campaign: Coroutine[Any, Any, Results]) -> Results:
+    """SIGTERM and a hang-up cancel *campaign*, as asyncio does with SIGINT: its servers must not outlive it."""
+    task = asyncio.ensure_future(campaign)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
 def _run(asked: Asked, json_file: str | None, html_file: str | None) -> int:
     from twisted_rr.draintest.campaign import carry_out
     from twisted_rr.draintest.page import page
     from twisted_rr.draintest.table import as_data, table
 
     quiet = json_file == "-"
-    results = asyncio.run(carry_out(asked, lambda line: click.echo(line, err=True)))
+    try:
+        results = asyncio.run(_until_signalled(carry_out(asked, lambda line: click.echo(line, err=True))))
+    except asyncio.CancelledError:
+        raise click.ClickException("ended by a signal; the servers it had started are ended too") from None
     if not quiet:
         click.echo()
         click.echo(table(results, colour=sys.stdout.isatty()))
