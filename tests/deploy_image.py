@@ -20,6 +20,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from rig import children
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
@@ -245,15 +247,11 @@ class Container:
 
     def _first_child(self) -> int:
         """The container's process 1, as we see it."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         until = time.monotonic() + 10
-        while time.monotonic() < until:
-            try:
-                found = children.read_text().split()
-            except OSError:
-                break
+        while time.monotonic() < until and self.process.poll() is None:
+            found = children(self.process.pid)
             if found:
-                return int(found[0])
+                return found[0]
             time.sleep(0.01)
         raise AssertionError(self.process.communicate()[0])
 
@@ -292,7 +290,7 @@ class Container:
 
     def children(self) -> list[int]:
         """The processes of process 1, as we see them."""
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return children(self.pid)
 
     def signal(self, number: signal.Signals) -> None:
         """To process 1, as the kubelet's runtime sends it."""

@@ -227,6 +227,7 @@ FRAMES = (
         dies(frame(PRIORITY, 0, 0, PRIORITY_OF_0), PROTOCOL_ERROR),
         refused(OPEN + frame(PRIORITY, 0, 1, b"abcd"), FRAME_SIZE_ERROR),
         dies(frame(PRIORITY, 0, 1, b"abcd"), FRAME_SIZE_ERROR),
+        dies(request(1) + frame(PRIORITY, 0, 1, b"abcd"), FRAME_SIZE_ERROR, answered=(1,)),
     )),
     Rule("9113 6.4", "RST_STREAM has 4 octets", (
         dies(OPEN + frame(RST_STREAM, 0, 1, b"abc"), FRAME_SIZE_ERROR),

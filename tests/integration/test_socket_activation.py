@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from activation import Client, Holder, listening
-from rig import BIN, config_for, free_port, until
+from rig import BIN, children, config_for, free_port, until
 
 QUICK_ANNOUNCE = {"announce": {"min": "300ms", "max": "1s", "quiet": "1s"}}
 
@@ -135,9 +135,7 @@ def test_workers_get_neither_the_socket_nor_the_variables(hold, tmp_path):
     holder.start().wait_for("listening on")
     inode = f"socket:[{os.fstat(sock.fileno()).st_ino}]"
     assert inode in inodes_of(holder.pid)
-    workers = [
-        int(word) for word in Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
-    ]
+    workers = children(holder.pid)
     assert len(workers) == 2
     for pid in workers:
         assert inode not in inodes_of(pid)

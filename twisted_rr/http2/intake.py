@@ -523,8 +523,9 @@ class Intake:
         state = self._state(number)
         if state in (OPEN, HALF_CLOSED):
             self.refuse(number, code, reason)
-        elif state == IDLE:
-            raise ConnectionFault(code, reason)  # an idle stream cannot be reset (section 6.4)
+        elif state == IDLE or code == FRAME_SIZE_ERROR:
+            # An idle stream cannot be reset (section 6.4), nor one that is over; and no sound client gets here.
+            raise ConnectionFault(code, reason)
         else:
             self._glitch()
 
