@@ -114,9 +114,14 @@ def _outcome(line: Exchange, reset: bool) -> str:
 
 
 class Clients:
-    """What clients of every protocol have: a ledger, an address, and tasks that are ended together."""
+    """What clients of every protocol have: a ledger, an address, a load, and tasks that are ended together.
+
+    :cvar name: of the protocol.
+    :cvar closing: what the ledger calls a client with a connection of its own.
+    """
 
     name = ""
+    closing = "closing"
 
     def __init__(self, lines: list[Exchange], address: Address, timeout: float) -> None:
         self.ledger = Ledger(lines, self.name)
@@ -131,6 +136,26 @@ class Clients:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def load(self, rate: float) -> None:
+        """The ordinary load: half of *rate* on connections of their own, half on kept ones."""
+        self.spawn(self._closing(rate / 2))
+        kept = max(2, int(rate / 20))
+        for number in range(kept):
+            self.spawn(self._keeping(kept / (rate / 2), number))
+
+    async def _closing(self, rate: float) -> None:
+        while self.active:
+            self.spawn(self.once(self.closing))
+            await asyncio.sleep(1 / rate)
+
+    async def once(self, client: str) -> Exchange:
+        """One request or call on a connection of its own."""
+        raise NotImplementedError
+
+    async def _keeping(self, pause: float, number: int) -> None:
+        """Ask on a kept connection every *pause* seconds, on another once the server has ended it."""
+        raise NotImplementedError
 
     async def finish(self, seconds: float) -> None:
         """Begin nothing new, give what is open *seconds*, then leave."""
@@ -152,18 +177,6 @@ class HttpClients(Clients):
         super().__init__(lines, address, timeout)
         self.paths = paths
         self._host = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-
-    def load(self, rate: float) -> None:
-        """The ordinary load: half of *rate* on connections of their own, half on kept ones."""
-        self.spawn(self._closing(rate / 2))
-        kept = max(2, int(rate / 20))
-        for number in range(kept):
-            self.spawn(self._keeping(kept / (rate / 2), number))
-
-    async def _closing(self, rate: float) -> None:
-        while self.active:
-            self.spawn(self.once("closing"))
-            await asyncio.sleep(1 / rate)
 
     async def _keeping(self, pause: float, number: int) -> None:
         """Asks on one connection until the server closes it, then on another."""

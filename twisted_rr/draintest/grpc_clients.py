@@ -51,6 +51,7 @@ class GrpcClients(Clients):
     """
 
     name = "grpc"
+    closing = "grpc closing"
 
     def __init__(
         self,
@@ -65,18 +66,6 @@ class GrpcClients(Clients):
         self._channels = channels
 
     # ---------------------------------------------------------------------------------- load
-
-    def load(self, rate: float) -> None:
-        """The ordinary load: half of *rate* on connections of their own, half on kept ones."""
-        self.spawn(self._closing(rate / 2))
-        kept = max(2, int(rate / 20))
-        for number in range(kept):
-            self.spawn(self._keeping(kept / (rate / 2), number))
-
-    async def _closing(self, rate: float) -> None:
-        while self.active:
-            self.spawn(self.once("grpc closing"))
-            await asyncio.sleep(1 / rate)
 
     async def _keeping(self, pause: float, number: int) -> None:
         """Calls on one connection until it is told to go, then on another."""
