@@ -117,9 +117,14 @@ class Watchers:
             await asyncio.sleep(_SELDOM if probe.took < 1.0 else 0.0)
 
     async def _connects(self) -> None:
-        while True:
-            self._evidence.connects.append(await connect(self._app))
-            await asyncio.sleep(_STEP)
+        # One that hangs, its SYN dropped by a full queue, must not hide that the next is refused.
+        async with asyncio.TaskGroup() as attempts:
+            while True:
+                attempts.create_task(self._connect())
+                await asyncio.sleep(_STEP)
+
+    async def _connect(self) -> None:
+        self._evidence.connects.append(await connect(self._app))
 
     async def _census(self) -> None:
         lives = self._evidence.lives
