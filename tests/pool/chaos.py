@@ -226,6 +226,7 @@ class Chaos:
         assert all(end.load <= max(end.limit, 1) for end in ends)
         self.calls = [(call, to) for call, to in self.calls if not to.ends or to.error or self.right(to)]
         self.calls = [(call, to) for call, to in self.calls if not to.ends]
+        assert pool.waiting() <= len(self.calls), "a call waits that nobody waits for"
 
     def right(self, to: Strict) -> bool:
         assert to.body == to.sent, "the answer of another call"

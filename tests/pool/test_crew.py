@@ -465,6 +465,56 @@ def test_a_worker_serves_on_for_as_long_as_no_replacement_is_up():
     assert worker.told_to_stop()
 
 
+def wear_out(world):
+    """Give every worker as many calls as it may get."""
+    workers = list(world.workers)
+    for _ in range(10):
+        for _ in workers:
+            world.open()
+        for worker in workers:
+            assert worker.request() is not None
+            worker.reply(b"")
+    return workers
+
+
+def test_workers_that_are_worn_together_are_replaced_in_turns():
+    world = World(num_workers=8, max_jobs=10).start()
+    old = wear_out(world)
+    starting = world.new()
+    gone = []
+    while starting:
+        assert len(starting) == min(2, len(old) - len(gone)), "a fourth of them at a time"
+        starting.pop(0).answer_handshake()
+        gone += [worker for worker in old if worker not in gone and worker.told_to_stop()]
+        starting += world.new()
+    assert gone == old
+    assert len(world.alive) == 16  # the old ones are ending
+
+
+def test_a_turn_is_not_lost_with_the_worker_whose_turn_it_is():
+    world = World(num_workers=2, max_jobs=10).start()
+    first, second = wear_out(world)
+    [new] = world.new()
+    first.process.exit(signal=9)
+    new.answer_handshake()
+    [other] = world.new()
+    other.answer_handshake()
+    assert second.told_to_stop()
+    assert world.new() == []
+
+
+def test_one_that_waits_for_its_turn_and_dies_is_replaced_once():
+    world = World(num_workers=2, max_jobs=10).start()
+    first, second = wear_out(world)
+    [new] = world.new()
+    second.process.exit(signal=9)
+    [other] = world.new()
+    new.answer_handshake()
+    other.answer_handshake()
+    assert first.told_to_stop()
+    assert world.new() == []
+
+
 def test_a_worker_that_a_failed_reset_kept_is_recycled_as_before():
     world = World(num_workers=1, max_jobs=10).start()
     [worker] = world.workers
@@ -764,6 +814,31 @@ def test_in_a_drain_no_worker_is_recycled():
         assert worker.request() is not None
         worker.reply(b"")
     assert world.new() == []
+
+
+def test_when_a_drain_is_called_off_the_workers_are_all_there_again():
+    world = World(mux=True, num_workers=2).start()
+    for _ in world.workers:
+        world.open()
+    for worker in world.workers:
+        [stream] = worker.read()
+        stream.send(b"\x92\xcc\xc8\x90", b"", False)
+        worker.flush()
+    world.drain.begin("SIGTERM")
+    world.workers[0].process.exit(signal=9)
+    assert world.new() == []
+    world.drain.undrain()
+    assert len(world.new()) == 1
+
+
+def test_a_worker_that_was_worn_in_a_drain_is_recycled_when_that_is_called_off():
+    world = World(num_workers=1, max_jobs=10).start()
+    world.drain.begin("SIGTERM")
+    [worker] = wear_out(world)
+    assert world.new() == []
+    world.drain.undrain()
+    world.open()
+    assert len(world.new()) == 1
 
 
 def test_in_a_drain_a_dead_worker_is_replaced_only_for_a_call_that_waits():

@@ -22,6 +22,7 @@ MOST = 2048
 TRIP = 5  # starts that fail one after the other until nobody waits for the next
 LISTEN = 3.0  # seconds that a start says nothing to the log when others start beside it
 DIFFERENT = 16  # last words that are remembered
+AT_ONCE = 4  # at most a fourth of the workers is being replaced by plan at a time
 
 
 class CrewOwner(Protocol):
@@ -39,7 +40,8 @@ class Crew:
 
     A worker that is to go by plan (its jobs, its age, a reset) is first marked ``replaced`` and another
     started; it goes on taking calls until some new worker is ready, then it retires. So the number of
-    workers that take calls does not fall below the wanted one.
+    workers that take calls does not fall below the wanted one. Those that limits end do so in turns: workers that
+    start take the CPU from those that serve, and workers that began together reach their limits together.
 
     :ivar start_failures: workers that did not start since the last one that did.
     :ivar held: those of `workers` that take no calls yet: started to see whether other settings work.
@@ -63,6 +65,7 @@ class Crew:
         self._settings = settings
         self._log = log
         self._outgoing: deque[tuple[Worker, WorkerState, float | None]] = deque()
+        self._due: dict[Worker, tuple[WorkerState, float | None]] = {}  # it is not yet their turn to go
         self._timer: Any = None
         self._listening: Any = None
         self._all_gone: list[Deferred[None]] = []
@@ -135,6 +138,7 @@ class Crew:
         if self._spawning:  # a process that was made just now has ended already
             self._host.reactor.callLater(0, self.maintain)
             return
+        self._take_turns()
         missing = self.missing()
         if missing <= 0 or (self.draining and not self._owner.demand()):
             return
@@ -214,7 +218,7 @@ class Crew:
         worker.process.release()
         if not self.starting:
             self._let_go()
-        if self.backoff.failures:
+        if self.backoff.failures or self._due:
             self.maintain()
 
     def answered(self) -> None:
@@ -294,22 +298,36 @@ class Crew:
     ) -> bool:
         """Start another for *worker*, which retires: at once, or when the other is ready (*warm*).
 
-        Nothing while draining: no worker is recycled then. True when *worker* will go.
+        Warm, it may have to wait for its turn. Nothing while draining: no worker is recycled then. True when
+        *worker* will go.
         """
         if worker.left:
             return True
         if self.draining and warm:
             return False
-        if not worker.replaced:
-            worker.replaced = True
-            if warm:
-                worker.state = state
-                self._outgoing.append((worker, state, limit))
         if not warm:
+            worker.replaced = True
             self._forget(worker)
             worker.retire(state, limit)
+        elif not self.goes(worker):
+            worker.state = state
+            self._due[worker] = (state, limit)
         self.maintain()
         return True
+
+    def goes(self, worker: Worker) -> bool:
+        """*worker* will go, when another is there or it is its turn."""
+        return worker.replaced or worker in self._due
+
+    def _take_turns(self) -> None:
+        """Those whose limits end them are replaced, so many at a time. The wakers are `ready` and `gone`."""
+        if self.draining:
+            return
+        room = max(1, self.target() // AT_ONCE) - len(self._outgoing)
+        for worker in list(self._due)[: max(0, room)]:
+            state, limit = self._due.pop(worker)
+            worker.replaced = True
+            self._outgoing.append((worker, state, limit))
 
     def succeed(self, worker: Worker, state: WorkerState, limit: float) -> Worker:
         """Start another for *worker* at once, for a reset; `replace` would wait out a back-off."""
@@ -319,6 +337,7 @@ class Crew:
 
     def follow(self, worker: Worker, state: WorkerState, limit: float) -> None:
         """*worker* retires as soon as enough others take calls."""
+        self._due.pop(worker, None)
         worker.replaced = True
         self._outgoing.appendleft((worker, state, limit))
 
@@ -360,11 +379,13 @@ class Crew:
         if not exact:
             # It serves on until another does, however long that takes: on a busy machine, where starts are slow, the
             # workers would else be gone before their replacements are there, and every call would wait.
-            self.replace(worker, WorkerState.MAX_JOBS)
+            if not self.replace(worker, WorkerState.MAX_JOBS):
+                worker.limit = worker.jobs + 1  # a drain may be called off
         elif not self.draining or self._settings.debug:
             self.replace(worker, WorkerState.MAX_JOBS, warm=False)
 
     def _forget(self, worker: Worker) -> None:
+        self._due.pop(worker, None)
         for entry in list(self._outgoing):
             if entry[0] is worker:
                 self._outgoing.remove(entry)
@@ -389,6 +410,7 @@ class Crew:
         staying = [worker for worker in self.workers if not worker.replaced and not worker.left]
         staying.sort(key=lambda worker: (worker.end is not None, worker.end.load if worker.end else 0))
         for worker in staying[: max(0, count)]:
+            self._due.pop(worker, None)
             worker.replaced = True
             worker.retire(WorkerState.DESTROYED, self._settings.destroy_timeout)
         self._let_go()
@@ -422,16 +444,12 @@ class Crew:
         """Calls that wait for a worker."""
         return self._owner.demand()
 
-    @property
-    def outgoing(self) -> int:
-        """Workers that wait for their replacement to be ready."""
-        return len(self._outgoing)
-
     def _end(self) -> None:
         self.stopping = True
         self._cancel_timer()
         self._cancel_listening()
         self._outgoing.clear()
+        self._due.clear()
 
     def when_empty(self) -> Deferred[None]:
         """Fires when no process is left."""

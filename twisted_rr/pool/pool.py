@@ -573,9 +573,10 @@ class WorkerPool(Service):
         self.crew.kill()
 
     def _drain_changed(self, state: str) -> None:
-        if not state.startswith("draining") or not self.mux:
-            return
-        self.crew.each_ready(self._tell_draining)
+        if not self.crew.draining:
+            self.crew.maintain()  # it was called off: who died or was due meanwhile is replaced now
+        elif state.startswith("draining") and self.mux:
+            self.crew.each_ready(self._tell_draining)
 
     def _tell_draining(self, worker: Worker) -> None:
         """How long work may still go on, and endless streams: so that applications can end by themselves."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 TICK = 1.0
 CANCEL = 10.0  # seconds a mux worker may take to end a cancelled call (mux.md 5)
 MIB = 1 << 20
-AT_ONCE = 4  # at most a fourth of the workers is replaced by one look
 
 
 class Supervisor:
@@ -138,15 +137,11 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         crew = self._pool.crew
-        room = max(1, crew.target() // AT_ONCE) - crew.outgoing
         for worker in list(crew.workers):
-            if room <= 0:
-                return
-            if not worker.ready or worker.replaced:
-                continue
-            state = self._past(worker, now)
-            if state is not None and crew.replace(worker, state):
-                room -= 1
+            if worker.ready and not crew.goes(worker):
+                state = self._past(worker, now)
+                if state is not None:
+                    crew.replace(worker, state)
 
     def _is_large(self, worker: Worker) -> bool:
         """It is above its memory, and its successor has a chance to be below for a while."""
