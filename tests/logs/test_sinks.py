@@ -98,6 +98,36 @@ def test_a_stalled_sink_keeps_only_so_much():
     assert sink.taken == LINE * (MAX_PENDING // len(LINE)) + b"%d lost\nend\n" % sink.dropped
 
 
+class Counted(Sink):
+    """Takes nothing, and counts what it was shown."""
+
+    shown = 0
+
+    def _send(self, data):
+        self.shown += len(data)
+        raise BlockingIOError(errno.EAGAIN, "full")
+
+
+def test_a_line_for_a_stalled_sink_costs_the_same_however_much_waits():
+    sink = Counted("counted")
+    while not sink.dropped:
+        sink.write(LINE)
+    sink.shown = 0
+    for _ in range(100):
+        sink.write(LINE)
+    assert sink.shown <= 100 * MAX_PENDING // 32
+
+
+def test_what_waits_for_a_reader_that_is_gone_is_dropped_line_by_line():
+    sink = Scripted(-errno.EAGAIN, -errno.EAGAIN, -errno.EPIPE)
+    sink.write(b"one\n")
+    sink.write(b"two\n")
+    sink.flush()
+    assert (sink.dropped, sink.pending) == (2, False)
+    sink.write(b"three\n")
+    assert sink.taken == b"2 lost\nthree\n"
+
+
 def test_flush_without_anything_waiting_does_nothing():
     sink = Scripted(-errno.EIO)
     sink.flush()

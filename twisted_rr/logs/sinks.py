@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 MAX_PENDING = 1 << 20  # bytes kept for a sink that takes none
 _LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOSPC, errno.EDQUOT))
+_AT_ONCE = 1 << 14  # bytes of what waits, in one write
 _PIECE = 4096  # a pipe that polls writable takes this much without blocking (PIPE_BUF)
 
 
@@ -62,10 +63,18 @@ class Sink:
             self._give(line)
 
     def flush(self) -> None:
-        """Try to write what waits."""
-        if self._pending:
-            waiting, self._pending = bytes(self._pending), bytearray()
-            self._give(waiting)
+        """Try to write what waits. Called for every line while it is stalled, so only what may be taken is copied."""
+        while self._pending:
+            try:
+                done = self._send(memoryview(self._pending[:_AT_ONCE]))
+            except OSError as error:
+                if error.errno in _LATER:
+                    self.stalled()
+                else:
+                    self._lose(self._pending.count(b"\n") or 1)
+                    self._pending.clear()
+                return
+            del self._pending[:done]
 
     def drain(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         """Give it at most *seconds* to take what waits; for the end of the process."""
