@@ -50,6 +50,28 @@ def test_the_workers_answer_tells_whether_the_pool_is_mux(mux):
     assert World(mux=mux).start().pool.mux is mux
 
 
+def test_a_start_that_a_stop_came_before_has_no_part_in_the_next_one():
+    world = World(num_workers=1)
+    world.pool.startService()
+    first = results(world.pool.ready())
+    [starting] = world.new()
+    over = results(world.pool.stopService())
+    assert isinstance(error_of(first), WorkerStartError)
+
+    # As one does who restarts the service in the very turn in which its stop is over.
+    second = []
+    world.pool.crew.when_empty().addCallback(
+        lambda _: (world.pool.startService(), world.pool.ready().addBoth(second.append))
+    )
+    starting.process.exit(code=0)
+    finish_signals(world)
+    assert over == [None]
+    [worker] = world.new()
+    worker.answer_handshake()
+    assert second == [None]
+    assert worker.process.signals == []
+
+
 def test_a_command_that_does_not_exist_fails_the_start_with_its_name():
     world = World(num_workers=2)
     world.pool.startService()

@@ -113,6 +113,7 @@ class WorkerPool(Service):
         self._bodies: set[Call] = set()  # their bodies are being collected
         self._known = False  # whether ``mux`` is known
         self._ready: list[Deferred[None]] = []
+        self._starts = 0
         self.start_error: WorkerStartError | None = None
         self._finished: list[Deferred[None]] = []
         self._supervisor = Supervisor(self, host, settings, self._log)
@@ -487,7 +488,7 @@ class WorkerPool(Service):
             self._unwatch = self._host.drain.watch(self._drain_changed)
         self._supervisor.start()
         self.crew.starting = True
-        Deferred.fromCoroutine(self._start(count))
+        Deferred.fromCoroutine(self._start(count, self._starts))
 
     def _size(self) -> tuple[int, str]:
         if self.settings.debug:
@@ -496,23 +497,27 @@ class WorkerPool(Service):
             return self.settings.num_workers, ""
         return default_workers()
 
-    async def _start(self, count: int) -> None:
-        """All answer, or none is left: the first that does not start ends the start."""
+    async def _start(self, count: int, start: int) -> None:
+        """All answer, or none is left: the first that does not start ends the start, and a stop ends *start*."""
         try:
             if self._host.prepare is not None:
                 await self._host.prepare()
-            if not self.running:
-                raise WorkerStartError(str(self.name), "the pool was stopped while it started")
+            if start != self._starts:
+                return
             made = self.crew.begin(count, count or 1)
             await _all([worker.when_ready() for worker in made])
         except Exception as error:
-            await self._undo_start(error)
+            if start == self._starts:
+                await self._undo_start(error, start)
             return
-        self.crew.begun()
-        self._tell_ready()
+        if start == self._starts:
+            self.crew.begun()
+            self._tell_ready()
 
-    async def _undo_start(self, error: Exception) -> None:
+    async def _undo_start(self, error: Exception, start: int) -> None:
         await self.crew.kill()
+        if start != self._starts:
+            return
         self.crew.begun()
         if not isinstance(error, WorkerStartError):
             error = WorkerStartError(str(self.name), f"{type(error).__name__}: {error}")
@@ -547,7 +552,17 @@ class WorkerPool(Service):
         for call in [*self._waiting.take_all(), *self._bodies]:
             self._fail(call, Draining())
         self._bodies.clear()
-        return self.crew.stop()
+        gone = self.crew.stop()
+        if self.crew.starting:
+            self._abandon_start()
+        return gone
+
+    def _abandon_start(self) -> None:
+        """A stop came first. The pool may have started again before the start that is over hears of it."""
+        self._starts += 1
+        self.crew.begun()
+        self.start_error = WorkerStartError(str(self.name), "the pool was stopped while it started")
+        self._tell_ready()
 
     def finish(self) -> Deferred[None]:
         """Fires when no call is open or waiting; the pool still takes calls meanwhile."""
