@@ -224,7 +224,6 @@ class Builder:
             on_failure=on_failure,
             tell=drain.report.log,
         )
-        self.server.setName("rr")
         self._pool_host: PoolHost | None = None
         self._stop_schedule = StopSchedule(term=self.budget.frame, kill=self.budget.worker_stop)
         if read is not None:

@@ -11,10 +11,20 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from twisted_rr.build import embed
 from twisted_rr.errors import ListenError, WorkerStartError
 from twisted_rr.interfaces import IDrain, IInFlight
 from twisted_rr.lifecycle.budget import Budget
-from twisted_rr.lifecycle.drain import ANNOUNCE, BOOTING, FINISH, FORCE, RUNNING, STARTING, STOPPING
+from twisted_rr.lifecycle.drain import (
+    ANNOUNCE,
+    BOOTING,
+    FINISH,
+    FORCE,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    WrongState,
+)
 from twisted_rr.lifecycle.phases import PHASES, Phase, PhaseFailed, Server, StartEnded
 from twisted_rr.testing.pool import FakePool
 
@@ -555,6 +565,45 @@ def test_stopping_before_starting_does_nothing() -> None:
     world = World()
     world.stop()
     assert (world.stopped, world.diary) == ([0.0], [])
+
+
+def test_two_servers_have_room_under_one_parent() -> None:
+    parent = MultiService()
+    for _ in range(2):
+        embed({"version": "3"}, Reactor()).setServiceParent(parent)
+    assert len(list(parent)) == 2
+
+
+def test_starting_it_twice_is_starting_it_once() -> None:
+    world = World().start().start()
+    assert world.diary.count("status start") == 1
+    world.stop()
+    world.start().stop()
+    assert world.what("announce") == ["http announce"] * 2  # once a stop: nobody is left who followed before
+    assert world.reactor.fire_shutdown() == []
+
+
+def test_starting_it_while_it_stops_is_refused_and_changes_nothing() -> None:
+    world = World().start()
+    item = world.accept()
+    world.stop()
+    for start in (world.server.privilegedStartService, world.server.startService):
+        with pytest.raises(WrongState):
+            start()
+    world.front.in_flight.end(item)
+    world.reactor.spend(1)
+    assert world.server.report is not None and world.server.report.finished == 1
+    assert world.start().drain.state == RUNNING
+
+
+def test_stopping_what_was_bound_and_never_started_releases_it() -> None:
+    world = World()
+    world.server.privilegedStartService()
+    assert world.front.bound
+    world.stop()
+    assert (world.stopped, world.front.bound) == ([0.0], False)
+    world.start()
+    assert world.drain.state == RUNNING
 
 
 def test_no_trigger_is_left_behind_in_a_foreign_reactor() -> None:

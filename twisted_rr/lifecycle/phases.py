@@ -18,7 +18,7 @@ from twisted_rr.errors import RRError
 from twisted_rr.interfaces import IFront, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.clock import MonotonicClock
-from twisted_rr.lifecycle.drain import DRAINED, RUNNING, STOPPING, Drain
+from twisted_rr.lifecycle.drain import DRAINED, RUNNING, STOPPING, Drain, WrongState
 from twisted_rr.lifecycle.farewell import Farewell
 from twisted_rr.lifecycle.notify import Notifier
 from twisted_rr.lifecycle.report import EXIT_CODES, FAILED, Report
@@ -168,6 +168,7 @@ class Server(MultiService):
         self._trigger: Any = None
         self._unfollow: list[Callable[[], None]] = []
         self._stopping: list[Deferred[None]] | None = None
+        self._bound = False
         self._log = logger("lifecycle")
         for name in PHASES:
             Phase(name).setServiceParent(self)
@@ -219,6 +220,8 @@ class Server(MultiService):
 
     def privilegedStartService(self) -> None:
         """Let every service bind its ports. One that fails releases those before it, and fails the start."""
+        if not self._may_start():
+            return
         bound: list[IService] = []
         try:
             for child in self._children():
@@ -228,9 +231,17 @@ class Server(MultiService):
             for child in reversed(bound):
                 self._release(child)
             raise
+        self._bound = True
 
     def startService(self) -> None:
-        """Start the phases, STATUS first. Returns before everything is ready: see `drain`."""
+        """Start the phases, STATUS first. Returns before everything is ready: see `drain`.
+
+        Does nothing while it runs (a parent that runs starts what is added to it); raises `WrongState` while it
+        still stops.
+        """
+        if not self._may_start():
+            return
+        self._bound = False
         self.report = None
         self.failure = None
         self._unfollow = [
@@ -248,6 +259,11 @@ class Server(MultiService):
             self._abandon_start()
             raise
         Deferred.fromCoroutine(self._become_ready()).addErrback(self.fail)
+
+    def _may_start(self) -> bool:
+        if self._stopping is not None:
+            raise WrongState("start", self.drain.state)
+        return not self.running
 
     def ready(self) -> Deferred[None]:
         """Fires when everything serves; fails with `StartEnded` when a failure or a stop came first."""
@@ -340,12 +356,20 @@ class Server(MultiService):
         if self._stopping is not None:
             self._stopping.append(done)
         elif not self.running:
+            self._unbind()
             done.callback(None)
         else:
             self._stopping = [done]
             Service.stopService(self)
             Deferred.fromCoroutine(self._stop())
         return done
+
+    def _unbind(self) -> None:
+        """Stopped before it was started: what was bound is released."""
+        if self._bound:
+            self._bound = False
+            for child in reversed(list(self._children())):
+                self._release(child)
 
     async def _stop(self) -> None:
         way_out = WayOut(self, self._at_end, self._tell)
