@@ -103,6 +103,14 @@ def test_what_a_worker_prints_and_logs_comes_under_its_own_pid(tmp_path):
         assert lines(server, f"worker {pid}: INFO:app:a line of {pid}")
 
 
+def test_a_forked_worker_ends_as_python_ends(tmp_path):
+    """Threads are waited for, atexit functions run, and what it printed is written, all after the hooks."""
+    with serving(tmp_path, "preload_app:wsgi", workers=1, sdk=PRELOAD, env={"NO_LOOP": "1"}) as server:
+        pid = ask(server, "/end")["pid"]
+    said = [line.partition(": ")[2] for line in lines(server, f"worker {pid}: ")]
+    assert said[1:] == ["the thread has ended", "atexit", "printed without a line feed"]
+
+
 def test_a_wsgi_application_is_preloaded_as_well(tmp_path):
     with serving(tmp_path, "preload_app:wsgi", workers=1, sdk=PRELOAD, env={"NO_LOOP": "1"}) as server:
         told = ask(server)

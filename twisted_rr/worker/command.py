@@ -63,7 +63,12 @@ def main(arguments: Sequence[str]) -> int:
     if template is not None:
         _warm(interface, options)
         relay = template.serve(control)
-    return OK if relay is None else _run(application, interface, relay, options, template is not None)
+    if relay is None:
+        return OK
+    code = _run(application, interface, relay, options, template is not None)
+    if template is not None:
+        template.leave(code)
+    return code
 
 
 def _load(options: argparse.Namespace) -> tuple[Any, str]:

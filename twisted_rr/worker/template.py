@@ -8,6 +8,7 @@ is refused, is the server's affair (`twisted_rr.pool.template`).
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import gc
@@ -19,7 +20,7 @@ import stat
 import sys
 import threading
 import time
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from twisted_rr.worker import descriptors
 from twisted_rr.worker.descriptors import Relay
@@ -129,6 +130,22 @@ def serve(control: Control) -> Relay | None:
         for fd in fds:
             os.close(fd)
     return None
+
+
+def leave(code: int) -> NoReturn:
+    """End this worker as Python ends, but for its last step: taking every module and object apart.
+
+    That would touch, and so copy, all memory that is shared with the template: 10 to 15 ms of the CPU for a process
+    that is replaced by a fork of 1 ms. Threads are waited for, `atexit` functions run, and what was printed is written.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(code)
 
 
 def _fork() -> bool:

@@ -1,6 +1,7 @@
 """An application for preloading: it tells what a worker shares with its template, and what it does not."""
 
 import asyncio
+import atexit
 import json
 import logging
 import os
@@ -72,6 +73,20 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
 
+def leave_traces():
+    """At its end the worker should say three things, in this order: thread, atexit, buffer."""
+
+    def after_all_others():
+        threading.main_thread().join()
+        os.write(2, b"the thread has ended\n")
+
+    sys.stdout.write("printed without a line feed")
+    atexit.register(os.write, 2, b"atexit\n")
+    threading.Thread(target=after_all_others).start()
+
+
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/end":
+        leave_traces()
     start_response("200 OK", [])
     return [json.dumps({"pid": os.getpid(), "imported_by": IMPORTED_BY, "events": EVENTS}).encode()]
