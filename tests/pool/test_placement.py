@@ -244,6 +244,24 @@ def test_a_worker_that_answers_stop_is_replaced_and_its_call_run_elsewhere():
     assert to.body == b"done"
 
 
+def test_a_worker_that_stops_itself_after_its_answer_costs_nobody_anything():
+    world = World().start()
+    tos = [world.open(b"first")[1], world.open(b"second")[1], world.open(b"third")[1]]
+    first, other = world.workers
+    assert (first.request(), other.request()) == (b"first", b"second")
+    from twisted_rr.wire.frame import CODEC_RAW, encode
+
+    first.write(encode(CODEC_RAW, 0, (2,), b"{}done") + frame_stop())  # with the next call placed in between
+    assert tos[0].body == b"done"
+    assert first.told_to_stop()
+    assert first.process.alive
+    other.reply(b"two")
+    assert other.request() == b"third"
+    other.reply(b"three")
+    assert (tos[1].body, tos[2].body) == (b"two", b"three")
+    assert not any(to.error for to in tos)
+
+
 def frame_stop():
     from twisted_rr.wire.frame import CODEC_RAW, encode
 

@@ -387,6 +387,42 @@ def test_a_frame_that_nobody_asked_for_is_refused():
         single.end.feed(answer(b"h", b""))
 
 
+@pytest.mark.parametrize("flags", (0, 0x04, 0x08, 0x80))
+@pytest.mark.parametrize("size", (1, 7, 13, 100))
+def test_a_worker_that_wants_to_go_after_its_answer_is_replaced(flags, size):
+    single = Single()
+    call = single.asked()
+    data = answer(b"h", b"done") + answer(b'{"stop":true}', b"", flags=flags)
+    for chunk in in_chunks(data, [size]):
+        single.end.feed(chunk)
+    assert summed(call.to.events) == [("context", 0x80, b"h", b"done", False)]
+    assert (single.owner.messages, single.end.accepting, single.end.load) == ([{"retire": True}], False, 0)
+    single.end.feed(answer(b'{"stop":true}', b""))
+    assert len(single.owner.messages) == 1
+
+
+def test_a_worker_that_wants_to_go_gives_back_the_call_that_is_not_written_yet():
+    single = Single()
+    single.owner.elsewhere = True
+    single.asked()
+    single.end.feed(answer(b"h", b"done"))
+    call = single.start(b"next")
+    single.end.feed(answer(b'{"stop":true}', b""))
+    assert single.owner.asked == [call]
+    assert single.end.call is None
+    assert drain(single.end) == b""
+    assert not call.to.events
+
+
+@pytest.mark.parametrize("body", (b"x", b'{"stop":tru}'))
+def test_nothing_else_is_taken_unasked(body):
+    single = Single()
+    single.asked()
+    single.end.feed(answer(b"h", b""))
+    with pytest.raises(FrameError, match="answers no call"):
+        single.end.feed(answer(b"", body) if len(body) == 1 else answer(body, b"x"))
+
+
 def test_an_answer_to_a_request_that_is_not_complete_is_refused():
     single = Single()
     single.start(b"", io.BytesIO(bytes(100000)), 100000)

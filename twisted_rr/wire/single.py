@@ -28,7 +28,7 @@ from twisted_rr.wire.frame import (
     parse_prefix,
     prefix,
 )
-from twisted_rr.wire.payload import asks_replacement
+from twisted_rr.wire.payload import STOP_ANSWER, asks_replacement
 
 WHOLE: Final = 65536
 """A frame up to this size is waited for, so that it is one callback; a larger one is streamed."""
@@ -38,6 +38,8 @@ MAX_TEXT: Final = 65536
 """How much of an ERROR frame's text is kept."""
 
 _ONE: Final = Struct("<I")
+_WANTS_OUT: Final = _ONE.pack(len(STOP_ANSWER)) + STOP_ANSWER
+_WANTS_OUT_HEAD: Final = b"\x14" + _ONE.pack(len(STOP_ANSWER))
 _STOP: Final = prefix(3, 0, STOP, 0)
 _PONG: Final = prefix(3, 0, PONG, 0)
 
@@ -264,6 +266,8 @@ class SingleServerEnd:
             if looks_wrong(data[pos : pos + 1]):
                 raise garbage(data[pos:])
             return self._keep(data, pos, PREFIX)
+        if not self._asked or self.call is None:
+            return self._unasked(data, pos)
         hl, flags, bits, length = self._header(data, pos)
         if flags & ERROR:
             return self._error_frame(4 * hl, length, data, pos)
@@ -286,6 +290,33 @@ class SingleServerEnd:
         self._frame(flags, bits, data[pos + 16 : middle], data[middle:end], length - split)
         return end - pos
 
+    def _unasked(self, data: bytes, pos: int) -> int:
+        """A worker may say ``{"stop":true}`` after its answer, as ``$worker->stop()`` does; nothing else.
+
+        RoadRunner takes it for the answer to the next call, which it gives to another worker. So here, if that call is
+        waiting to be written.
+        """
+        said = data[pos : pos + PREFIX + len(_WANTS_OUT)]
+        if said[:1] + said[2:6] != _WANTS_OUT_HEAD:
+            raise self._out_of_turn(data, pos)
+        if len(said) < PREFIX + len(_WANTS_OUT):
+            return self._keep(data, pos, PREFIX + len(_WANTS_OUT))
+        if said[PREFIX:] != _WANTS_OUT or parse_prefix(said[:PREFIX])[1] & ERROR:
+            raise self._out_of_turn(data, pos)
+        call = self.call
+        if call is not None:
+            self._head = b""
+            self._body = None
+            self._left = 0
+            self._refused(call)
+        elif self.accepting:
+            self._retire()
+        return len(said)
+
+    def _out_of_turn(self, data: bytes, pos: int) -> FrameError:
+        self._header(data, pos)  # what is no frame at all is told as that
+        return self._wrong("a frame that answers no call", data, pos)
+
     def _keep(self, data: bytes, pos: int, need: int) -> int:
         self._pending.keep(data[pos:], need)
         return 0
@@ -296,9 +327,7 @@ class SingleServerEnd:
         except FrameError as error:
             error.first = data[pos : pos + FIRST_BYTES]
             raise
-        if self.call is None:
-            raise self._wrong("a frame that answers no call", data, pos)
-        if self._head or self._left or not self._asked:
+        if self._head or self._left:
             raise self._wrong("an answer before the request was written", data, pos)
         if fields[0] != 4 and not fields[1] & ERROR:
             raise self._wrong("options length should be equal 1 (body offset)", data, pos)
