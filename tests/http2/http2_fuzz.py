@@ -171,6 +171,19 @@ class Outcome(NamedTuple):
     closing: str
     left: bool
 
+    def without_unbegun(self, other: Outcome) -> Outcome:
+        """Without the requests that *other* has not, because it got them with what took them back; by streams.
+
+        Such a one is not complete, and heard nothing but its reset.
+        """
+        begun = {event[0] for event in other.events}
+        events = [
+            event
+            for event in self.events
+            if event[0] in begun or event[4] or not str(event[6]).startswith("('reset")
+        ]
+        return self._replace(events=sorted(events, key=lambda event: int(str(event[0]))))
+
 
 def answer(exchange: Exchange) -> None:
     """One of several ways to answer, by the stream's number."""

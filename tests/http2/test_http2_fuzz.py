@@ -9,10 +9,15 @@ import os
 import random
 import time
 
-from http2_fuzz import run, stream_of
+from http2_fuzz import Outcome, run, stream_of
 
 SECONDS = float(os.environ.get("RR_FUZZ_HTTP2", "1"))
 SEED = int(os.environ.get("RR_FUZZ_SEED", "1"))
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Whether both are, but for requests that were taken back before they could be begun."""
+    return one.without_unbegun(other) == other.without_unbegun(one)
 
 
 def test_any_chunking_gives_the_same_events() -> None:
@@ -25,9 +30,9 @@ def test_any_chunking_gives_the_same_events() -> None:
         whole = run(sent)
         cut = run(sent, [chance.randrange(1, 60) for _ in range(50)])
         # After its GOAWAY a client is closed between two receives, and may have sent more.
-        assert cut == whole or cut.left, seed
+        assert same(cut, whole) or cut.left, seed
         if seed % 20 == 0 and not whole.left:
-            assert run(sent, [1]) == whole, seed
+            assert same(run(sent, [1]), whole), seed
         run(sent, [chance.randrange(1, 400) for _ in range(50)], flushing=True)
         closed += bool(whole.closing)
         seed += 1

@@ -81,7 +81,8 @@ def test_steady_work_within_the_rate_goes_on_for_ever() -> None:
     front = Front(answer=lambda exchange: None, resets_per_second=10, max_resets=5)
     for i in range(200):
         front.clock.now += 0.1
-        front.feed(head(2 * i + 1) + frames.rst_stream(2 * i + 1, 8))
+        front.feed(head(2 * i + 1))
+        front.feed(frames.rst_stream(2 * i + 1, 8))
     assert not front.transport.closing and len(front.exchanges) == 200
 
 

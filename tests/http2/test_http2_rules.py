@@ -47,7 +47,9 @@ def test_the_server_does_what_the_rfc_demands(rule: Rule, vector: Vector, size: 
     answered = [one.stream for one in found if one.flags & END_STREAM and one.kind in (DATA, HEADERS)]
     assert tuple(answered) == vector.answered, front.refusals
     if vector.heard is not None:
-        assert "".join(front.exchanges[0].calls) == vector.heard
+        heard = ["".join(exchange.calls) for exchange in front.exchanges[:1]]
+        # What is taken back by the very read that brought it is never begun.
+        assert heard == [vector.heard] or (not size and not heard)
     if vector.goaway is None:
         unharmed(front, max([1, *[exchange.stream.id for exchange in front.exchanges]]))
     else:

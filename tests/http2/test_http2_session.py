@@ -459,7 +459,8 @@ def test_close_sends_what_can_be_sent() -> None:
 
 def test_a_fault_ends_all_streams_with_its_code() -> None:
     front = Front(answer=nothing)
-    front.feed(request(1) + head(3) + data(0))
+    front.feed(request(1) + head(3))
+    front.feed(data(0))
     assert [exchange.calls for exchange in front.exchanges] == [[f"reset {PROTOCOL_ERROR}"]] * 2
     assert front.refusals == [(0, PROTOCOL_ERROR, "a frame for a stream that is not open")]
     front.session.receive(request(5))

@@ -66,7 +66,8 @@ def test_a_block_that_is_completed_is_forgotten() -> None:
 
 def test_content_is_waited_for_only_so_long() -> None:
     front = Front(answer=nothing, body_timeout=30)
-    front.feed(head(1) + head(3) + data(3, b"x"))
+    front.feed(head(1))
+    front.feed(head(3) + data(3, b"x"))
     front.sweep(20)
     front.feed(data(3, b"y"))
     assert resets_of(front.sweep(12)) == [(1, CANCEL)]

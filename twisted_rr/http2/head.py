@@ -34,12 +34,13 @@ class Head:
     :ivar oversized: larger than the limit; the fields beyond it are missing then.
     :ivar fault: why it is malformed as a request, ``""`` when it is not.
     :ivar trailer_fault: why it is malformed as trailers, ``""`` when it is not.
+    :ivar sound: neither oversized nor malformed as a request.
     :ivar derived: whatever a front computes from it; None at first.
     """
 
     __slots__ = (
         "authority", "derived", "fault", "fields", "length", "method", "oversized", "path", "scheme",
-        "trailer_fault",
+        "sound", "trailer_fault",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class Head:
         self.oversized = False
         self.fault = ""
         self.trailer_fault = ""
+        self.sound = False
         self.derived: Any = None
 
 
@@ -81,6 +83,7 @@ def understand(fields: list[Field], oversized: bool) -> Head:
         fault = fault or _special_fault(head)
     head.fault = fault or _request_fault(head, seen)
     head.trailer_fault = fault or _trailer_fault(head, seen)
+    head.sound = not head.fault and not oversized
     return head
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from twisted_rr.http2.blocks import Block
 from twisted_rr.http2.flow import OVERFLOW, grown
 from twisted_rr.http2.frames import DATA, END_STREAM, HEADER, HEADER_SIZE, MAX_FRAME
-from twisted_rr.http2.settings import DEFAULT_WINDOW
+from twisted_rr.http2.settings import DEFAULT_WINDOW, MAX_WINDOW
 from twisted_rr.http2.states import CLOSED
 from twisted_rr.http2.streams import CONNECTION_WINDOW, NOTHING, TURN, WINDOW, Stream
 
@@ -107,6 +107,14 @@ class Outbox:
             for stream in starved:
                 self.enter(stream)
         return self.window != OVERFLOW
+
+    def widen_quietly(self, increment: int) -> bool:
+        """The same while no stream waits for it; False, and nothing was done, when one does or the window overflows."""
+        window = self.window + increment
+        if self._starved or window > MAX_WINDOW:
+            return False
+        self.window = window
+        return True
 
     def take(self) -> bytes:
         """The next piece to write, of about the largest size; ``b""`` when nothing can be sent."""

@@ -197,18 +197,18 @@ class Session:
 
     def open(self, stream: Stream, end: bool) -> None:
         """A valid request: it may be answered, or be lost, before the front has returned its exchange."""
-        self.streams[stream.id] = stream
         exchange = self._front.begin(self, stream, stream.head, end)
-        stream.exchange = exchange
-        if stream.fault >= 0:
+        if stream.fault < 0:
+            stream.exchange = exchange
+        else:
             exchange.reset(stream.fault)
 
     def open_whole(self, stream: Stream, content: bytes) -> None:
         """A valid request, all of which is here."""
-        self.streams[stream.id] = stream
         exchange = self._front.begin_whole(self, stream, stream.head, content)
-        stream.exchange = exchange
-        if stream.fault >= 0:
+        if stream.fault < 0:
+            stream.exchange = exchange
+        else:
             exchange.reset(stream.fault)
 
     def finish(self, stream: Stream) -> None:
@@ -305,6 +305,8 @@ class Session:
         for stream in finished:
             exchange = stream.exchange
             if exchange is not None:
+                # Both go at once, and their memory is the next one's, if neither holds the other.
+                stream.exchange = None
                 exchange.closed()
         self.outbox.is_told = False
         self._after()
@@ -349,4 +351,5 @@ class Session:
         if exchange is None:
             stream.fault = code
         else:
+            stream.exchange = None
             exchange.reset(code)

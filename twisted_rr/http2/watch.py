@@ -62,7 +62,7 @@ class Watch:
         if intake.stage != COMPLETE:
             if 0 < settings.preface_timeout <= since:
                 session.fail(PROTOCOL_ERROR, "the preface did not come in time")
-        elif not intake.is_acked and 0 < settings.settings_timeout <= since:
+        elif not intake.control.is_acked and 0 < settings.settings_timeout <= since:
             session.fail(SETTINGS_TIMEOUT, "SETTINGS were not acknowledged in time")
 
     def _is_block_late(self, now: float) -> bool:
