@@ -262,6 +262,27 @@ def test_a_worker_that_stops_itself_after_its_answer_costs_nobody_anything():
     assert not any(to.error for to in tos)
 
 
+def test_a_call_outlives_any_number_of_workers_that_stop_themselves_after_an_answer():
+    world = World().start()
+    for body in (b"a", b"b"):
+        world.open(body)
+    first, other = world.workers
+    for worker in (first, other):
+        worker.request()
+        worker.reply(b"done")
+    _, to = world.open(b"next")
+    assert first.request() == b"next"  # written before the worker's word came
+    first.write(frame_stop())
+    assert other.request() == b"next"
+    other.write(frame_stop())
+    assert to.error is None
+    [fresh, *_] = world.new()
+    fresh.answer_handshake()
+    assert fresh.request() == b"next"
+    fresh.reply(b"at last")
+    assert to.body == b"at last"
+
+
 def frame_stop():
     from twisted_rr.wire.frame import CODEC_RAW, encode
 

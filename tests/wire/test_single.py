@@ -397,8 +397,9 @@ def test_a_worker_that_wants_to_go_after_its_answer_is_replaced(flags, size):
         single.end.feed(chunk)
     assert summed(call.to.events) == [("context", 0x80, b"h", b"done", False)]
     assert (single.owner.messages, single.end.accepting, single.end.load) == ([{"retire": True}], False, 0)
-    single.end.feed(answer(b'{"stop":true}', b""))
+    single.end.feed(answer(b"h", b"to a call that was given to another meanwhile"))
     assert len(single.owner.messages) == 1
+    assert len(call.to.events) == 1
 
 
 def test_a_worker_that_wants_to_go_gives_back_the_call_that_is_not_written_yet():

@@ -383,9 +383,13 @@ class WorkerPool(Service):
             self._check_finished()
 
     def call_refused(self, worker: Worker, call: Call) -> bool:
-        if call.retried or (call.held is None and call.spool is None) or self.crew.stopping:
+        if (call.held is None and call.spool is None) or self.crew.stopping:
             return False
-        call.retried = True
+        # A worker that answered and then stopped itself meant no call: it gets none any more, so this has an end.
+        if not (worker.answered and not worker.end.accepting):
+            if call.retried:
+                return False
+            call.retried = True
         if call.held:
             call.queue.appendleft(call.held)
             call.queued += len(call.held)

@@ -294,8 +294,11 @@ class SingleServerEnd:
         """A worker may say ``{"stop":true}`` after its answer, as ``$worker->stop()`` does; nothing else.
 
         RoadRunner takes it for the answer to the next call, which it gives to another worker. So here, if that call is
-        waiting to be written.
+        waiting to be written. One that goes may still answer the call that was written before it said so: nobody waits
+        for that.
         """
+        if self.call is None and not self.accepting:
+            return len(data) - pos
         said = data[pos : pos + PREFIX + len(_WANTS_OUT)]
         if said[:1] + said[2:6] != _WANTS_OUT_HEAD:
             raise self._out_of_turn(data, pos)
@@ -309,7 +312,7 @@ class SingleServerEnd:
             self._body = None
             self._left = 0
             self._refused(call)
-        elif self.accepting:
+        else:
             self._retire()
         return len(said)
 
