@@ -27,6 +27,31 @@ def test_a_cut_names_the_key_the_value_and_the_grace_period_of_the_pod() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("drain", "environ", "key", "value"),
+    [
+        (DrainSettings(), {"RR_TERMINATION_GRACE_PERIOD": "60"}, "RR_TERMINATION_GRACE_PERIOD", "120s"),
+        (DrainSettings(platform_deadline=60.0), {}, "drain.platform_deadline", "120s"),
+    ],
+)
+def test_where_the_budget_follows_the_platform_no_second_number_is_advised(
+    drain: DrainSettings, environ: dict[str, str], key: str, value: str
+) -> None:
+    budget, _ = plan(drain, EndureSettings(), environ)
+    (advice,) = advise(Seen(oldest_cut=54.0, closed=5.0), budget)
+    assert (advice.key, advice.value) == (key, value)
+    assert "endure.grace_period" not in advice.text
+    assert "was 60s, which leaves 56 s for a stop; the longest cut call was 54.0 s old" in advice.text
+    assert advice.text.endswith(f"set {key}: {value} and terminationGracePeriodSeconds: 120")
+
+
+def test_a_grace_period_that_was_written_is_the_one_to_raise_whatever_the_platform_says() -> None:
+    told = {"RR_TERMINATION_GRACE_PERIOD": "60"}
+    budget, _ = plan(DrainSettings(), EndureSettings(grace_period=30.0), told)
+    (advice,) = advise(Seen(oldest_cut=27.0, closed=0.0), budget)
+    assert advice.key == "endure.grace_period"
+
+
 @pytest.mark.parametrize("oldest", [0.1, 3.0, 26.0, 27.0, 200.0, 5000.0])
 @pytest.mark.parametrize("total", [1.0, 10.0, 26.0, 30.0, 300.0])
 def test_what_is_advised_is_a_budget_that_starts_and_lets_such_a_call_finish(
@@ -73,6 +98,13 @@ def test_an_announce_that_would_eat_the_whole_asks_for_more_of_it() -> None:
     budget, _ = plan(DrainSettings(announce=AnnounceSettings(max=5.0)), EndureSettings(grace_period=10.0), {})
     (advice,) = advise(Seen(closed=5.0, last_connection=4.9), budget)
     assert "and endure.grace_period: 20s" in advice.text
+
+
+def test_an_announce_that_would_eat_the_whole_asks_for_more_of_what_the_whole_follows_from() -> None:
+    told = {"RR_TERMINATION_GRACE_PERIOD": "12"}
+    budget, _ = plan(DrainSettings(announce=AnnounceSettings(max=5.0)), EndureSettings(), told)
+    (advice,) = advise(Seen(closed=5.0, last_connection=4.9), budget)
+    assert "and RR_TERMINATION_GRACE_PERIOD: 20s" in advice.text
 
 
 def test_a_worker_that_had_to_be_killed_advises_patience_unless_a_cut_explains_it() -> None:

@@ -234,3 +234,41 @@ def test_the_parts_always_fit_into_the_whole(grace: float, platform: str, in_pod
     assert parts < found.total
     assert found.announce_max < found.cut
     assert found.briskly().cut > 0
+
+
+def test_what_does_not_fit_is_told_with_the_key_that_the_whole_follows_from() -> None:
+    told = {"RR_TERMINATION_GRACE_PERIOD": "20"}
+    with pytest.raises(
+        ConfigError, match=r"budget of 16s \(RR_TERMINATION_GRACE_PERIOD 20s less drain.margin\)"
+    ):
+        plan(DrainSettings(finish=30.0), EndureSettings(), told)
+    with pytest.raises(ConfigError, match=r"budget of 16s \(endure.grace_period\)"):
+        plan(DrainSettings(finish=30.0), EndureSettings(grace_period=16.0), told)
+
+
+def test_an_announce_that_is_shortened_asks_for_what_would_give_it_its_time() -> None:
+    told = {"RR_TERMINATION_GRACE_PERIOD": "60"}
+    _, warnings = plan(DrainSettings(lb="alb"), EndureSettings(), told)
+    (shortened,) = [warning for warning in warnings if "wants an announce" in warning]
+    assert shortened.endswith("raise RR_TERMINATION_GRACE_PERIOD to 74s")
+    _, warnings = plan(DrainSettings(lb="alb"), EndureSettings(), {"RR_TERMINATION_GRACE_PERIOD": "74"})
+    assert not [warning for warning in warnings if "wants an announce" in warning]
+
+
+def test_a_margin_of_nothing_is_warned_about_by_the_keys_that_were_written() -> None:
+    told = {"RR_TERMINATION_GRACE_PERIOD": "60"}
+    _, (warning,) = plan(DrainSettings(margin=0.0), EndureSettings(), told)
+    assert warning.startswith("RR_TERMINATION_GRACE_PERIOD 60s less drain.margin (60s) is not below")
+
+
+@pytest.mark.parametrize(
+    ("drain", "grace", "told"),
+    [
+        (DrainSettings(), 1e9, ""),
+        (DrainSettings(platform_deadline=1e9), None, ""),
+        (DrainSettings(), None, "9999999"),
+    ],
+)
+def test_a_stop_of_more_than_a_week_is_refused(drain: DrainSettings, grace: float | None, told: str) -> None:
+    with pytest.raises(ConfigError, match=r"more than a week|such as 60"):
+        plan(drain, EndureSettings(grace_period=grace), {"RR_TERMINATION_GRACE_PERIOD": told})

@@ -108,7 +108,10 @@ def _longer(oldest: float, budget: Budget) -> Advice:
         total = nice(needed + budget.announce_max + reserve)
         rest = f", endure.grace_period to at least {total}s"
         return _cut_advice("drain.finish", budget.finish, needed, rest, total, oldest)
-    total = nice(max(oldest * _NEARLY_HALF_DONE + reserve, budget.total * 1.01))
+    whole = max(oldest * _NEARLY_HALF_DONE + reserve, budget.total * 1.01)
+    if budget.follows:
+        return _platform_advice(whole, oldest, budget)
+    total = nice(whole)
     return _cut_advice("endure.grace_period", budget.total, total, "", total, oldest)
 
 
@@ -120,6 +123,23 @@ def _cut_advice(key: str, now: float, value: int, rest: str, total: int, oldest:
         text=(
             f"{key} was {now:g}s, the longest cut call was {oldest:.1f} s old and needed more: "
             f"set {key}: {value}s{rest} and terminationGracePeriodSeconds: {total + _PLATFORM_MARGIN}"
+        ),
+    )
+
+
+def _platform_advice(whole: float, oldest: float, budget: Budget) -> Advice:
+    """Where the budget follows the platform's deadline: a second number would contradict it."""
+    now = budget.platform_deadline or 0.0
+    needed = nice(whole + now - budget.total)
+    value = f"{needed}s"
+    return Advice(
+        key=budget.follows,
+        now=f"{now:g}s",
+        value=value,
+        text=(
+            f"{budget.follows} was {now:g}s, which leaves {budget.total:g} s for a stop; the longest cut call was "
+            f"{oldest:.1f} s old and needed more: set {budget.follows}: {value} and "
+            f"terminationGracePeriodSeconds: {needed}"
         ),
     )
 
@@ -165,6 +185,8 @@ def _grace_for(announce: int, budget: Budget) -> str:
     """What has to be raised too when the announce would eat more than half of the whole."""
     if announce <= 0.5 * budget.cut:
         return ""
+    if budget.follows:
+        return f" and {budget.follows}: {nice((budget.platform_deadline or budget.total) + announce)}s"
     return f" and endure.grace_period: {nice(budget.total + announce)}s"
 
 

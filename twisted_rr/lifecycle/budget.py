@@ -30,6 +30,13 @@ PLATFORM_DEADLINES: Mapping[str, float] = {
     "cloudrun": 10.0,
 }
 
+#: How a pod's grace period is told: a container cannot ask for it.
+TOLD = "RR_TERMINATION_GRACE_PERIOD"
+
+_GRACE = "endure.grace_period"
+# A stop that takes longer is a slip of the pen; and timers beyond 24 days stop an epoll reactor dead.
+_LONGEST = 7 * 86400.0
+
 #: ``endure.grace_period`` where nobody says otherwise: RoadRunner's.
 DEFAULT_TOTAL = 30.0
 
@@ -65,6 +72,8 @@ class Budget:
     :ivar late_reject: from the closing of the listeners to refusing late requests; None: they are served.
     :ivar stream_grace: when endless streams are asked to end, from the signal.
     :ivar platform_deadline: when the platform kills, None when that is not known.
+    :ivar follows: what the user wrote that the whole follows from: RR_TERMINATION_GRACE_PERIOD or
+        drain.platform_deadline; empty when it is ``endure.grace_period``, or would be if anything were written.
     """
 
     total: float = DEFAULT_TOTAL
@@ -82,6 +91,7 @@ class Budget:
     late_reject: float | None = None
     stream_grace: float = _STREAM_GRACE
     platform_deadline: float | None = None
+    follows: str = ""
 
     @property
     def worker_stop(self) -> float:
@@ -138,7 +148,7 @@ class _Planner:
         self._check(total, highest, frame, term, flush)
         if deadline is not None and total >= deadline:
             self.warnings.append(
-                f"endure.grace_period ({total:g}s) is not below the platform's deadline ({deadline:g}s): "
+                f"{self._origin()} ({total:g}s) is not below the platform's deadline ({deadline:g}s): "
                 "the platform kills before the stop has ended"
             )
         self.warnings += [f"drain.{path} has no effect yet" for path in without_effect(self.drain)]
@@ -161,6 +171,7 @@ class _Planner:
             late_reject=late if isinstance(late, float) else None,
             stream_grace=self._stream_grace(cut),
             platform_deadline=deadline,
+            follows=self._follows(),
         )
         return budget, self.warnings
 
@@ -170,17 +181,37 @@ class _Planner:
         return "kubernetes" if self.environ.get("KUBERNETES_SERVICE_HOST") else "none"
 
     def _platform_deadline(self) -> float | None:
-        told = self.environ.get("RR_TERMINATION_GRACE_PERIOD", "")
+        told = self.environ.get(TOLD, "")
         if told:
-            return _seconds("RR_TERMINATION_GRACE_PERIOD", told)
+            return _seconds(TOLD, told)
         if self.drain.platform_deadline is not None:
             return self.drain.platform_deadline
         return PLATFORM_DEADLINES.get(self._platform())
 
+    def _follows(self) -> str:
+        if self.endure.grace_period is not None:
+            return ""
+        if self.environ.get(TOLD, ""):
+            return TOLD
+        return "" if self.drain.platform_deadline is None else "drain.platform_deadline"
+
+    def _raised(self, wanted: float, total: float) -> float:
+        """What has to be written so that the whole is *wanted* seconds instead of *total*."""
+        deadline = self._platform_deadline() if self._follows() else None
+        return wanted if deadline is None else wanted + deadline - total
+
+    def _origin(self) -> str:
+        """Where the whole is from, for whoever has to change it."""
+        if follows := self._follows():
+            return f"{follows} {self._platform_deadline():g}s less drain.margin"
+        return _GRACE
+
     def _total(self, deadline: float | None) -> float:
         if self.endure.grace_period is not None:
             if self.endure.grace_period <= 0:
-                raise _problem("endure.grace_period", "expected more than 0s")
+                raise _problem(_GRACE, "expected more than 0s")
+            if self.endure.grace_period > _LONGEST:
+                raise _problem(_GRACE, f"{self.endure.grace_period:g}s is more than a week")
             return self.endure.grace_period
         if deadline is None:
             return DEFAULT_TOTAL
@@ -188,6 +219,8 @@ class _Planner:
         total = deadline - _written(self.drain.margin, min(_MARGIN, 0.2 * deadline))
         if total <= 0:
             raise _problem("drain.margin", f"leaves nothing of the platform's deadline of {deadline:g}s")
+        if total > _LONGEST:
+            raise _problem("drain.platform_deadline", f"{deadline:g}s is more than a week")
         return total
 
     def _reserves(self, total: float) -> tuple[float, float, float]:
@@ -237,7 +270,7 @@ class _Planner:
         if self.drain.announce.max is None and self._preset().probes and most < wanted - 1e-9:
             self.warnings.append(
                 f"drain.lb {self.drain.lb} wants an announce of {wanted:g}s, of which the budget of {total:g}s leaves "
-                f"{most:g}s: raise endure.grace_period to {wanted / self._preset().share:g}s"
+                f"{most:g}s: raise {self._follows() or _GRACE} to {self._raised(wanted / self._preset().share, total):g}s"
             )
 
     def _offset(self, name: str, limit: float, event: str) -> float | None:
@@ -279,7 +312,7 @@ class _Planner:
             listed = " + ".join(f"{name} {value:g}s" for name, value in parts.items() if value)
             raise _problem(
                 "drain",
-                f"{listed} = {needed:g}s do not fit into the budget of {total:g}s (endure.grace_period)",
+                f"{listed} = {needed:g}s do not fit into the budget of {total:g}s ({self._origin()})",
             )
 
     def _with_finish(self, total: float, announce: float, frame: float, term: float, flush: float) -> float:
@@ -309,9 +342,9 @@ def _seconds(name: str, text: str) -> float:
         value = float(number)
     except ValueError:
         value = -1.0
-    if not 0 < value < 1e9:
+    if not 0 < value <= _LONGEST:
         raise _problem(
-            "", f"{name} is {text!r}, expected seconds such as 60", where=f"the environment variable {name}"
+            "", f"expected seconds such as 60, not {text!r}", where=f"the environment variable {name}"
         )
     return value
 

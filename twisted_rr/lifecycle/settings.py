@@ -119,17 +119,17 @@ class DrainSettings:
     )
     announce: AnnounceSettings = key(kinds.section(AnnounceSettings), factory=AnnounceSettings)
     ready_flip: float | str | None = key(
-        kinds.custom("a duration or announce_end", _duration_or("announce_end")),
+        kinds.custom('a duration such as "2s", or announce_end', _duration_or("announce_end")),
         default=None,
         doc="When /ready fails, counted from the signal, or announce_end (as lb says: 0s).",
     )
     goaway_start: float | str | None = key(
-        kinds.custom("a duration or announce_end", _duration_or("announce_end")),
+        kinds.custom('a duration such as "2s", or announce_end', _duration_or("announce_end")),
         default=None,
         doc="When answers begin to carry Connection: close, from the signal, or announce_end (as lb says: 0s).",
     )
     late_reject_after: float | str = key(
-        kinds.custom("a duration or off", _duration_or("off")),
+        kinds.custom('a duration such as "2s", or off', _duration_or("off")),
         default="off",
         doc="Refuse late requests that long after the listeners closed.",
     )

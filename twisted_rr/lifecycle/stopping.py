@@ -29,6 +29,8 @@ _LEAST = 0.1
 # together below the second that a forced stop may take (I13).
 _AFTER_FORCE = {"WORKERS": 0.4, "FRONT": 0.2, "STATUS": 0.2}
 _AFTER_FORCE_OTHERS = 0.05
+# How much of the flush is left when the workers have to be gone.
+_REAPED_BY = 0.5
 
 _BLOCKERS = 10
 
@@ -174,7 +176,9 @@ class WayOut:
 
     async def _stop_lower(self) -> None:
         drain = self._drain
-        ends = {"WORKERS": drain.end - drain.budget.flush}
+        # SIGKILL is the last step of their own schedule, at the end of what is kept for it, and what it killed has
+        # yet to be reaped.
+        ends = {"WORKERS": drain.end - drain.budget.flush * _REAPED_BY}
         for name in ("WORKERS", "DRIVERS", "CONTROL", "METRICS"):
             await self._stop_phase(self._server.phase(name), ends.get(name, drain.end))
 
