@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from lifecycle_world import Reactor
 
+import twisted_rr
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import ANNOUNCE, FINISH, FORCE, RUNNING, Drain
 from twisted_rr.lifecycle.signals import HANDLED, TABLE, Signals, has_terminal
@@ -53,6 +55,9 @@ class Process:
             self.reactor.turn()
         return self
 
+
+# The start of Python without what .pth files of an installation import.
+WITHOUT_SITE = {**os.environ, "PYTHONPATH": str(Path(twisted_rr.__file__).parents[1])}
 
 STOPS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 
@@ -181,12 +186,36 @@ def test_the_second_signals_can_be_configured() -> None:
     assert not process.drain.hurried
 
 
-def test_a_signal_before_there_is_a_reactor_is_kept() -> None:
-    process = Process(running=False).get(signal.SIGTERM)
+@pytest.mark.parametrize("number", STOPS)
+def test_a_stop_before_there_is_anything_to_stop_ends_the_process_on_the_spot(number: int) -> None:
+    assert Process(running=False).get(number).exits == [0]
+
+
+def test_another_signal_before_there_is_a_reactor_is_kept() -> None:
+    process = Process(running=False).get(signal.SIGUSR1)
     process.attach()
     process.reactor.run()
     process.reactor.turn()
-    assert (process.drain.draining, process.drain.cause, process.reactor.stops) == (True, "SIGTERM", 1)
+    assert (process.hooks, process.exits) == (["reopen"], [])
+
+
+def test_the_console_script_ends_at_once_while_it_still_imports() -> None:
+    script = """
+import _signal, os, sys
+sys.argv = ["twisted-rr", "serve"]
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "threading":
+            os.kill(os.getpid(), _signal.SIGTERM)
+import twisted_rr.cli.entry
+assert "signal" not in sys.modules and "typing" not in sys.modules, "that takes longer than Python's own start"
+sys.meta_path.insert(0, Slow())
+twisted_rr.cli.entry.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script], env=WITHOUT_SITE, capture_output=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_signal_before_the_reactor_runs_stops_it_in_its_first_turn() -> None:
@@ -216,6 +245,7 @@ def test_handlers_are_taken_again_when_the_reactor_has_taken_them() -> None:
 
 def test_an_interrupt_that_nobody_answers_can_be_repeated_to_leave_at_once() -> None:
     process = Process(running=False)
+    process.attach()
     handler: Callable[..., None] = process.installed[signal.SIGINT]
     handler(signal.SIGINT, None)
     process.reactor.advance(0.1)

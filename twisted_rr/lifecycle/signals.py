@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from twisted_rr.lifecycle.exits import EXIT_FORCED
+from twisted_rr.lifecycle.exits import EXIT_DRAINED, EXIT_FORCED
 
 if TYPE_CHECKING:
     from twisted_rr.lifecycle.drain import Drain
@@ -54,8 +54,8 @@ def has_terminal() -> bool:
 class Signals:
     """The signals of this process.
 
-    `install` first; `attach` once there are a reactor and a drain. Signals that came in between are
-    delivered then.
+    `install` first; `attach` once there are a reactor and a drain. A signal that asks to stop in between ends the
+    process on the spot: nothing was bound or started. Others are delivered then.
 
     :ivar alarm: called in the handler of a signal that asks to stop, so it must be safe there.
     :ivar reload: called for SIGHUP without a terminal.
@@ -129,6 +129,9 @@ class Signals:
         if number == signal.SIGINT and self._ignored_interrupt(now):
             # Nothing answers, not even the reactor: whoever presses Ctrl-C again means it. Workers die with us.
             self._leave(EXIT_FORCED)
+        if number in _ENDING and self._reactor is None:
+            # There is nothing to stop, and what is still being imported takes seconds where CPU is scarce.
+            self._leave(EXIT_DRAINED)
         self._noted.append((number, now))
         if number in _ENDING or (number == signal.SIGHUP and self._in_terminal):
             self.alarm()
