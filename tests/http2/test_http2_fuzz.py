@@ -1,6 +1,8 @@
-"""Mutated frames: no exception, well formed answers, and the same whatever the chunks.
+"""Mutated frames: no exception, well formed answers, and the same whatever the chunks. And two ends that do anything at
+any moment, judged after each step.
 
-RR_FUZZ_HTTP2 is for how many seconds it goes on (1), RR_FUZZ_SEED the first seed (1). What fails names its seed.
+RR_FUZZ_HTTP2 is for how many seconds it goes on, half of them for each (1), RR_FUZZ_SEED the first seed (1). What fails
+names its seed, or its steps.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ import random
 import time
 
 from http2_fuzz import Outcome, run, stream_of
+from http2_machine import Http2
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as seeded
+from hypothesis.stateful import run_state_machine_as_test
 
 SECONDS = float(os.environ.get("RR_FUZZ_HTTP2", "1"))
 SEED = int(os.environ.get("RR_FUZZ_SEED", "1"))
@@ -21,7 +27,7 @@ def same(one: Outcome, other: Outcome) -> bool:
 
 
 def test_any_chunking_gives_the_same_events() -> None:
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + SECONDS / 2
     seed = SEED
     closed = 0
     while seed < SEED + 300 or time.monotonic() < end:
@@ -43,3 +49,15 @@ def test_noise_is_survived() -> None:
     for seed in range(SEED, SEED + 200):
         chance = random.Random(seed)
         run(bytes(chance.randrange(256) for _ in range(chance.randrange(300))))
+
+
+def test_whatever_both_ends_do_a_session_keeps_the_rules() -> None:
+    end = time.monotonic() + SECONDS / 2
+    seed = SEED
+    once = settings(
+        max_examples=25, stateful_step_count=50, deadline=None, database=None, phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck), print_blob=False,
+    )  # fmt: skip
+    while seed == SEED or time.monotonic() < end:
+        run_state_machine_as_test(seeded(seed)(Http2), settings=once)
+        seed += 1
