@@ -169,8 +169,8 @@ def test_the_offer_is_what_mux_md_says():
         "mux": {
             "v": 1,
             "streams": 1000,
-            "window": 262144,
-            "max_frame": 65536,
+            "window": 524288,
+            "max_frame": 262144,
             "codecs": ["msgpack", "json"],
         },
     }

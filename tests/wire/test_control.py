@@ -44,8 +44,8 @@ def test_pid_frames_are_the_vectors():
 
 
 def test_mux_handshake_frames_are_the_vectors():
-    assert encode_pid_request(1234, MuxOffer()).hex() == MUX["offer"]
-    assert encode_pid_reply(5678, MuxAnswer()).hex() == MUX["answer"]
+    assert encode_pid_request(1234, MuxOffer(window=262144, max_frame=65536)).hex() == MUX["offer"]
+    assert encode_pid_reply(5678, MuxAnswer(window=262144, max_frame=65536)).hex() == MUX["answer"]
 
 
 def test_control_frames_are_the_vectors():
@@ -94,7 +94,10 @@ def test_both_sides_agree():
 def test_numbers_left_out_have_their_defaults_and_unknown_keys_are_ignored():
     _, answer = parse_pid_reply(reply({"v": 1, "codec": "msgpack", "color": 1}, extra=2), MuxOffer())
     assert (answer.streams, answer.window, answer.max_frame, answer.caps) == (1000, 262144, 65536, ())
-    assert server_settings(MuxOffer(), answer).codec == CODEC_MSGPACK
+    settings = server_settings(MuxOffer(), answer)
+    assert settings.codec == CODEC_MSGPACK
+    # It is not held to what our own ends say.
+    assert (settings.max_frame, settings.peer_window, settings.window) == (65536, 262144, 524288)
 
 
 @pytest.mark.parametrize(

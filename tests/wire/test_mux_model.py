@@ -233,8 +233,8 @@ class World:
         self.flags = {"server": False, "worker": False}
         self.terminals = {}
         self.opened_ids = []
-        window, peer = rng.choice((16384, 40000, 262144)), rng.choice((16384, 50000, 262144))
-        frame = rng.choice((4096, 10000, 65536))
+        window, peer = rng.choice((16384, 40000, 524288)), rng.choice((16384, 50000, 524288))
+        frame = rng.choice((4096, 10000, 65536, 262144))
         self.windows = {"up": peer, "down": window}
         self.server = MuxServerEnd(
             Owner(self, "server"), MuxSettings(50, window, peer, frame, caps=["heartbeat"])

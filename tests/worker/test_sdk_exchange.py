@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twisted_rr.worker.exchange import CANCEL_GRACE, Codec, Exchange
+from twisted_rr.worker.exchange import CANCEL_GRACE, SMALL, Codec, Exchange
 from twisted_rr.worker.scope import http_scope
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x", b"1")]}
@@ -247,6 +247,48 @@ def test_a_streamed_body_comes_as_it_comes_and_is_granted_when_taken() -> None:
         assert await exchange.receive() == {"type": "http.request", "body": b"e", "more_body": False}
 
     run(test, b"ab", True)
+
+
+def test_small_pieces_that_wait_are_given_as_one_and_large_ones_as_they_came() -> None:
+    large = [bytes([number]) * SMALL for number in range(2)]
+
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        for piece in (b"a", b"b", b"", large[0], large[1], b"c", b"d"):
+            exchange.data(piece, True)
+        exchange.data(b"", False)
+        got = []
+        while not got or got[-1]["more_body"]:
+            got.append(await exchange.receive())
+        assert [message["body"] for message in got] == [b"ab", *large, b"cd"]
+        assert got[1]["body"] is large[0]
+        assert [message["more_body"] for message in got] == [True, True, True, False]
+
+    run(test, b"", True)
+
+
+def test_what_waits_is_granted_piece_by_piece_as_it_is_taken() -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        exchange.data(bytes(SMALL), True)
+        exchange.data(bytes(SMALL - 1), True)
+        exchange.data(b"x", True)
+        await exchange.receive()
+        assert stream.taken == SMALL
+        await exchange.receive()
+        assert stream.taken == 2 * SMALL
+
+    run(test, b"", True)
+
+
+def test_what_waited_is_dropped_when_the_call_is_given_up() -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        exchange.data(bytes(SMALL), True)
+        exchange.data(bytes(SMALL), True)
+        exchange.cancelled("client")
+        assert (await exchange.receive())["type"] == "http.disconnect"
+        await exchange.send(START)
+        await exchange.send(body(b""))
+
+    run(test, b"", True)
 
 
 def test_a_body_may_end_empty_or_with_trailers() -> None:

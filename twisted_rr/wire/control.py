@@ -16,6 +16,8 @@ from twisted_rr.wire.mux_settings import (
     CODEC_NAMES,
     MAX_FRAME,
     MAX_MESSAGE,
+    OUR_FRAME,
+    OUR_WINDOW,
     STREAMS,
     VERSION,
     WINDOW,
@@ -41,8 +43,8 @@ class MuxOffer:
     def __init__(
         self,
         streams: int = STREAMS,
-        window: int = WINDOW,
-        max_frame: int = MAX_FRAME,
+        window: int = OUR_WINDOW,
+        max_frame: int = OUR_FRAME,
         codecs: Sequence[str] = ("msgpack", "json"),
     ) -> None:
         self.streams = streams
@@ -63,8 +65,8 @@ class MuxAnswer:
     def __init__(
         self,
         streams: int = STREAMS,
-        window: int = WINDOW,
-        max_frame: int = MAX_FRAME,
+        window: int = OUR_WINDOW,
+        max_frame: int = OUR_FRAME,
         codec: str = "msgpack",
         caps: Iterable[str] = ("heartbeat", "draining"),
         services: Iterable[str] = (),

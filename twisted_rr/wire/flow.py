@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from twisted_rr.errors import TooLarge
 from twisted_rr.wire.frame import CODEC_RAW, MESSAGE, PART, STREAM, TEXT, prefix
@@ -98,19 +98,17 @@ class Flow:
         first = self.queue[0]
         return isinstance(first, Piece) and not first.data
 
-    def cut(self, codec: int, max_frame: int, out: list[bytes]) -> int:
-        """Build the next frame into *out*, when `ready`; returns its size."""
+    def cut(self, codec: int, max_frame: int, out: list[Any]) -> int:
+        """Build the next frame into *out*, bytes and views of bytes, when `ready`; returns its size."""
         room = min(max_frame, self.credit_out)
         if not self.queue:
             return self._cut_end(codec, out)
         first = self.queue[0]
         if isinstance(first, Piece):
             return self._cut_piece(first, room, codec, out)
-        data = self._run(first, room)
-        self._spend(len(data))
-        return self._put(out, CODEC_RAW, STREAM if self._goes_on() else 0, b"", data)
+        return self._cut_bytes(room, out)
 
-    def cut_run(self, codec: int, max_frame: int, out: list[bytes]) -> int:
+    def cut_run(self, codec: int, max_frame: int, out: list[Any]) -> int:
         """The same, with the small messages that follow."""
         size = self.cut(codec, max_frame, out)
         queue = self.queue
@@ -144,7 +142,7 @@ class Flow:
         self.credit_out -= size
         self.queued -= size
 
-    def _put(self, out: list[bytes], flags: int, bits: int, context: bytes, data: bytes) -> int:
+    def _put(self, out: list[Any], flags: int, bits: int, context: bytes, data: Any) -> int:
         size = len(context)
         out.append(prefix(CALL_WORDS, flags, bits, size + len(data)))
         out.append(TWO.pack(size, self.id))
@@ -153,7 +151,7 @@ class Flow:
         out.append(data)
         return 20 + size + len(data)
 
-    def _cut_end(self, codec: int, out: list[bytes]) -> int:
+    def _cut_end(self, codec: int, out: list[Any]) -> int:
         self.sent_end = True
         context = self.trailer(codec) if self.trailer is not None else b""
         self.trailer = None
@@ -165,11 +163,13 @@ class Flow:
         out.append(TWO.pack(0, self.id))
         return 20
 
-    def _cut_piece(self, piece: Piece, room: int, codec: int, out: list[bytes]) -> int:
+    def _cut_piece(self, piece: Piece, room: int, codec: int, out: list[Any]) -> int:
         start = self._offset
         rest = len(piece.data) - start
         whole = rest <= room
-        data = piece.data[start:] if whole else piece.data[start : start + room]
+        data: Any = piece.data
+        if start or not whole:
+            data = memoryview(data)[start:] if whole else memoryview(data)[start : start + room]
         if whole:
             self.queue.popleft()
             self._offset = 0
@@ -184,26 +184,28 @@ class Flow:
             piece.context = b""
         return self._put(out, codec if context else CODEC_RAW, bits, context, data)
 
-    def _run(self, first: bytes, room: int) -> bytes:
-        """Up to *room* bytes from the front of the queue; small pieces travel together."""
-        start = self._offset
-        if len(first) - start > room:
-            self._offset = start + room
-            return first[start : start + room]
+    def _cut_bytes(self, room: int, out: list[Any]) -> int:
+        """A frame of up to *room* bytes from the front of the queue. Nothing is joined: that is the writer's affair."""
         queue = self.queue
-        queue.popleft()
-        self._offset = 0
-        if start:
-            first = first[start:]
-        if not queue:
-            return first
-        room -= len(first)
-        parts = [first]
-        while queue:
+        at = len(out)
+        out.append(b"")  # the header's place
+        size = 0
+        while queue and size < room:
             item = queue[0]
-            if not isinstance(item, bytes) or len(item) > room:
+            if not isinstance(item, bytes):
                 break
-            room -= len(item)
-            parts.append(item)
+            start = self._offset
+            end = start + room - size
+            if end < len(item):
+                out.append(memoryview(item)[start:end])
+                self._offset = end
+                size = room
+                break
+            out.append(memoryview(item)[start:] if start else item)
+            size += len(item) - start
+            self._offset = 0
             queue.popleft()
-        return b"".join(parts)
+        self._spend(size)
+        bits = STREAM if self._goes_on() else 0
+        out[at] = prefix(CALL_WORDS, CODEC_RAW, bits, size) + TWO.pack(0, self.id)
+        return 20 + size

@@ -6,7 +6,7 @@ Options lie outside of them and are checked by the ends, frame by frame.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from twisted_rr.errors import FrameError, TooLarge
 from twisted_rr.wire.frame import (
@@ -50,6 +50,10 @@ RELAY_WORDS: Final = 3
 MAX_STOP: Final = 1024
 PIECE: Final = 262144
 """About how much `take` hands to the transport at once."""
+LONG: Final = 65536
+"""A frame with more body than this is handed on as it comes: joined first, each byte would be copied once more."""
+LARGE: Final = 4096
+"""Bytes of a part, on average, from which on handing them over apart costs less than joining them."""
 
 TWO: Final = Struct("<II")
 THREE: Final = Struct("<III")
@@ -150,6 +154,11 @@ def _relay_kind(flags: int, bits: int) -> tuple[int, int]:
     if flags in (CONTROL, CONTROL | CODEC_JSON) and not bits:
         return IS_CONTROL, MAX_CONTROL
     raise FrameError(f"a frame of the relay with flags {flags:#04x}, stream bits {bits:#04x}")
+
+
+def gathered(parts: list[Any], size: int) -> list[Any]:
+    """What to hand to the kernel for *parts*, of *size* bytes together: many small ones are joined."""
+    return parts if size >= LARGE * len(parts) else [b"".join(parts)]
 
 
 _tables: dict[tuple[int, int], FrameTable] = {}

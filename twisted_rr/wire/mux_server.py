@@ -26,6 +26,7 @@ from twisted_rr.wire.mux_frames import (
     IS_PLAIN,
     IS_PONG,
     IS_STOP,
+    LONG,
     PING_FRAME,
     PONG_FRAME,
     THREE,
@@ -75,6 +76,7 @@ class MuxServerEnd:
     __slots__ = (
         "owner", "settings", "codec", "limit", "load", "accepting", "missed", "calls",
         "_out", "_half", "_max_frame", "_window", "_peer_window", "_table", "_pending", "_beat", "_lost", "_retired",
+        "_long", "_long_left", "_long_more",
     )  # fmt: skip
 
     def __init__(self, owner: Any, settings: MuxSettings) -> None:
@@ -96,6 +98,9 @@ class MuxServerEnd:
         self._beat = Heartbeat()
         self._lost = False
         self._retired = False
+        self._long: Call | None = None  # whose long frame is coming
+        self._long_left = 0
+        self._long_more = False
 
     # ------------------------------------------------------------------ calls, as the owner sees them
 
@@ -171,14 +176,18 @@ class MuxServerEnd:
 
     def take(self) -> bytes:
         """The next piece to write, about 256 KiB at most; empty when there is none."""
+        return b"".join(self.take_parts())
+
+    def take_parts(self) -> list[Any]:
+        """The same not joined, bytes and views of bytes: large bodies are written from where they are."""
         if self._lost:
-            return b""
-        piece = self._out.take()
+            return []
+        parts = self._out.take()
         if self._out.last >= MAX_ID - 1 and not self._retired:
             self._retired = True
             self.accepting = False
             self.owner.said({"retire": True})
-        return piece
+        return parts
 
     # ------------------------------------------------------------------ from the worker
 
@@ -190,14 +199,16 @@ class MuxServerEnd:
         if self._lost:
             return
         self._beat.heard = True
-        if self._pending.size:
-            data = self._pending.join(data)
+        try:
+            if self._long is not None:
+                data = self._go_on(self._long, data)
+            elif self._pending.size:
+                data = self._pending.join(data)
             if not data:
                 return
-        try:
             pos = self._read(data)
             if pos < len(data):
-                self._pending.keep(data[pos:], self._need(data, pos))
+                self._leave_off(data, pos)
         except FrameError:
             if self._lose():
                 raise
@@ -211,7 +222,7 @@ class MuxServerEnd:
 
         :raises Truncated: inside a frame.
         """
-        if self._pending.size and not self._lost:
+        if (self._pending.size or self._long is not None) and not self._lost:
             raise Truncated("the relay ended inside a frame", self._pending.peek()[:FIRST_BYTES])
 
     def _lose(self) -> bool:
@@ -290,16 +301,76 @@ class MuxServerEnd:
             pos = end
         return pos
 
-    def _need(self, data: bytes, pos: int) -> int:
-        """Size of the incomplete frame at *pos*, refusing now what its options already show to be wrong."""
+    def _leave_off(self, data: bytes, pos: int) -> None:
+        """Keep the incomplete frame at *pos*, or begin with it if it is long; refuse what is known to be wrong already."""
         need = self._table.need(data, pos)
-        if len(data) - pos >= 20 and data[pos] & 15 >= CALL_WORDS:
+        if len(data) - pos < 20:
+            need = min(need, 20)
+        elif data[pos] & 15 >= CALL_WORDS:
             split, id = TWO.unpack_from(data, pos + PREFIX)
-            if id not in self.calls:
+            call = self.calls.get(id)
+            if call is None:
                 raise self._stray(id, data, pos)
             if split > MAX_CONTEXT or split > need - 20:
                 raise wrong(f"call {id}: a context of {split} bytes in {need - 20}", data, pos)
-        return need
+            kind, more, length = self._table.check(data, pos)
+            if kind <= IS_CONTEXT and length - split > LONG:
+                need = 20 + split
+                if len(data) - pos > need:
+                    self._begin_long(call, kind, more, split, length, data, pos)
+                    return
+        self._pending.keep(data[pos:], need)
+
+    def _begin_long(
+        self, call: Call, kind: int, more: bool, split: int, length: int, data: bytes, pos: int
+    ) -> None:
+        """The first part of a long frame: its receiver takes it as a piece of its own."""
+        self._check_data(call, kind, split, length, data, pos)
+        middle = pos + 20 + split
+        first = len(data) - middle
+        call.credit_in -= length - split
+        self._long = call
+        self._long_left = length - split - first
+        self._long_more = more
+        if call.cancelled:
+            return
+        call.taken += first
+        call.answered = True
+        call.held = None
+        if kind:
+            call.to.context(self.codec, data[pos + 20 : middle], data[middle:], True)
+        else:
+            call.to.data(data[middle:], True)
+        self._took(call)
+
+    def _go_on(self, call: Call, data: bytes) -> bytes:
+        """More of *call*'s long frame; what follows it."""
+        size = min(len(data), self._long_left)
+        left = self._long_left = self._long_left - size
+        rest = data[size:]
+        if rest:
+            data = data[:size]
+        if not left:
+            self._long = None
+        if left or self._long_more:
+            if not call.cancelled:
+                call.taken += size
+                call.to.data(data, True)
+                self._took(call)
+            return rest
+        del self.calls[call.id]
+        self.load -= 1
+        if not call.cancelled:
+            call.ended = True
+            call.drop()
+            call.to.data(data, False)
+        self.owner.freed(call)
+        return rest
+
+    def _took(self, call: Call) -> None:
+        """*call*'s receiver has more of its credit now."""
+        if call.taken >= self._half and not call.paused and not call.granting:
+            self._out.grant(call)
 
     def _rare(self, kind: int, more: bool, data: bytes, pos: int, length: int) -> int:
         """A frame of another kind than body and context; its end, or -1 when it is incomplete."""

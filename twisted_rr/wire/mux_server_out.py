@@ -13,7 +13,7 @@ import msgspec
 from twisted_rr.wire.call import Call
 from twisted_rr.wire.flow import Piece
 from twisted_rr.wire.frame import CODEC_JSON, MESSAGE, STOP, STREAM, prefix
-from twisted_rr.wire.mux_frames import CALL_WORDS, CREDIT_FRAME, PIECE, STOP_FRAME, THREE, TWO
+from twisted_rr.wire.mux_frames import CALL_WORDS, CREDIT_FRAME, PIECE, STOP_FRAME, THREE, TWO, gathered
 from twisted_rr.wire.mux_settings import MuxSettings
 
 _STOPS: Final = {
@@ -93,9 +93,9 @@ class ServerOutput:
         self._ring.clear()
         self._wakes.clear()
 
-    def take(self) -> bytes:
-        """The next piece, about 256 KiB at most; empty when there is none."""
-        out: list[bytes] = []
+    def take(self) -> list[Any]:
+        """The next piece, about 256 KiB at most, as bytes and views of bytes; empty when there is none."""
+        out: list[Any] = []
         size = 0
         if self._relay or self._grants or self._stops:
             self._take_urgent(out)
@@ -123,16 +123,15 @@ class ServerOutput:
                 out.append(body)
             size += 20 + length
         if self._ring:
-            self._take_ring(out, size)
+            size = self._take_ring(out, size)
         if not out:
             self._dirty = False
-            return b""
-        piece = b"".join(out)
+            return out
         if self._wakes:
             self._wake_sources()
-        return piece
+        return gathered(out, size)
 
-    def _take_urgent(self, out: list[bytes]) -> None:
+    def _take_urgent(self, out: list[Any]) -> None:
         out.extend(self._relay)
         self._relay.clear()
         for call in self._grants:
@@ -151,7 +150,7 @@ class ServerOutput:
                 out.append(head + TWO.pack(len(context), call.id) + context)
         self._stops.clear()
 
-    def _open_unary(self, call: Call, context: bytes, out: list[bytes]) -> int:
+    def _open_unary(self, call: Call, context: bytes, out: list[Any]) -> int:
         """An open with the one message there is, the call of most gRPC methods; 0 when it is something else."""
         first = call.queue[0]
         if not isinstance(first, Piece):
@@ -171,7 +170,7 @@ class ServerOutput:
         out.append(message)
         return 20 + length
 
-    def _open_long(self, call: Call, context: bytes, body: bytes, out: list[bytes]) -> int:
+    def _open_long(self, call: Call, context: bytes, body: bytes, out: list[Any]) -> int:
         """An open whose body does not end in it, or that carries a message."""
         rest = body[self._whole :]
         if rest:
@@ -198,8 +197,11 @@ class ServerOutput:
             self.activate(call)
         return size
 
-    def _take_ring(self, out: list[bytes], size: int) -> None:
-        """One frame a call in turn until the piece is full; at least one, so that opens starve nobody."""
+    def _take_ring(self, out: list[Any], size: int) -> int:
+        """One frame a call in turn until the piece is full; at least one, so that opens starve nobody.
+
+        Gives the size of the piece, of which *size* bytes were there before.
+        """
         ring = self._ring
         while ring:
             call = ring.popleft()
@@ -217,7 +219,8 @@ class ServerOutput:
             if call.full and call.woken():
                 self._wakes.append(call)
             if size >= PIECE:
-                return
+                break
+        return size
 
     def _wake_sources(self) -> None:
         wakes = self._wakes

@@ -14,6 +14,10 @@ VERSION: Final = 1
 STREAMS: Final = 1000
 WINDOW: Final = 262144
 MAX_FRAME: Final = 65536
+# The two above are what a peer means that says nothing. Our own ends say these: the kernel's part of a large body is
+# cheaper in large frames, and a window of two frames keeps one under way while the other is granted.
+OUR_WINDOW: Final = 524288
+OUR_FRAME: Final = 262144
 MAX_MESSAGE: Final = 4194304
 MAX_CONTEXT: Final = 1048576
 MAX_ERROR: Final = 65536

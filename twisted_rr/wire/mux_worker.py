@@ -18,11 +18,13 @@ from twisted_rr.wire.mux_frames import (
     IS_CONTEXT,
     IS_CONTROL,
     IS_CREDIT,
+    IS_DATA,
     IS_ERROR,
     IS_MESSAGE,
     IS_PING,
     IS_PLAIN,
     IS_PONG,
+    LONG,
     PING_FRAME,
     PONG_FRAME,
     STOP_FRAME,
@@ -67,6 +69,7 @@ class MuxWorkerEnd:
     __slots__ = (
         "owner", "settings", "codec", "streams", "stopping", "missed",
         "_out", "_last", "_window", "_peer_window", "_max_frame", "_table", "_pending", "_beat",
+        "_long", "_long_left", "_long_more",
     )  # fmt: skip
 
     def __init__(self, owner: Any, settings: MuxSettings) -> None:
@@ -84,9 +87,16 @@ class MuxWorkerEnd:
         self._table = table_for(settings.codec, settings.max_frame)
         self._pending = Pending()
         self._beat = Heartbeat()
+        self._long: Stream | None = None  # whose long frame is coming
+        self._long_left = 0
+        self._long_more = False
 
     def take(self) -> bytes:
         """The next piece to write, about 256 KiB at most, one frame a call in turn; empty when there is none."""
+        return b"".join(self._out.take())
+
+    def take_parts(self) -> list[Any]:
+        """The same not joined, bytes and views of bytes: large bodies are written from where they are."""
         return self._out.take()
 
     def control(self, message: dict[str, Any]) -> None:
@@ -106,20 +116,22 @@ class MuxWorkerEnd:
         :raises FrameError: the server broke the protocol: the worker should exit.
         """
         self._beat.heard = True
-        if self._pending.size:
+        if self._long is not None:
+            data = self._go_on(self._long, data)
+        elif self._pending.size:
             data = self._pending.join(data)
-            if not data:
-                return
+        if not data:
+            return
         pos = self._read(data)
         if pos < len(data):
-            self._pending.keep(data[pos:], self._table.need(data, pos))
+            self._leave_off(data, pos)
 
     def eof(self) -> None:
         """The server is gone.
 
         :raises Truncated: inside a frame.
         """
-        if self._pending.size:
+        if self._pending.size or self._long is not None:
             raise Truncated("the relay ended inside a frame", self._pending.peek()[:FIRST_BYTES])
 
     def _read(self, data: bytes) -> int:
@@ -153,6 +165,48 @@ class MuxWorkerEnd:
                     self._call_frame(stream, kind, more, split, data, pos, end)
             pos = end
         return pos
+
+    def _leave_off(self, data: bytes, pos: int) -> None:
+        """Keep the incomplete frame at *pos*, or begin with it if it is the long one of a body."""
+        need = self._table.need(data, pos)
+        if len(data) - pos < 20:
+            need = min(need, 20)
+        elif need > LONG + 20:
+            split, id = TWO.unpack_from(data, pos + PREFIX)
+            kind, more, length = self._table.check(data, pos)
+            stream = self.streams.get(id)
+            if kind == IS_DATA and stream is not None and len(data) - pos > 20:
+                self._begin_long(stream, more, split, length, data, pos)
+                return
+        self._pending.keep(data[pos:], need)
+
+    def _begin_long(self, stream: Stream, more: bool, split: int, length: int, data: bytes, pos: int) -> None:
+        """The first part of a long frame: the application takes it as a piece of its own."""
+        self._check_body(stream, more, split, length - split, data, pos)
+        self._long = stream
+        self._long_more = more
+        self._long_left = length - (len(data) - pos - 20)
+        self._piece(stream, data[pos + 20 :], True)
+
+    def _go_on(self, stream: Stream, data: bytes) -> bytes:
+        """More of *stream*'s long frame; what follows it."""
+        size = min(len(data), self._long_left)
+        self._long_left -= size
+        rest = data[size:]
+        if rest:
+            data = data[:size]
+        more = True
+        if not self._long_left:
+            self._long = None
+            more = self._long_more
+            stream.closed = not more
+        self._piece(stream, data, more)
+        return rest
+
+    def _piece(self, stream: Stream, data: bytes, more: bool) -> None:
+        if not stream.cancelled and stream.more:  # else nobody takes it
+            stream.delivered(len(data))
+            stream.to.data(data, more)
 
     def _open(self, kind: int, more: bool, split: int, id: int, data: bytes, pos: int, end: int) -> None:
         middle = pos + 20 + split
@@ -201,28 +255,34 @@ class MuxWorkerEnd:
         """Body, a message or its part, or the end; with a context only on the end."""
         middle = pos + 20 + split
         size = end - middle
+        if kind >= IS_PLAIN:
+            self._check_frame(stream, more, split, size, data, pos)
+            self._message(stream, more, split, data, pos, middle, end)
+            return
+        self._check_body(stream, more, split, size, data, pos)
+        stream.closed = not more
+        if not split:
+            self._piece(stream, data[middle:end], more)
+            return
+        if size:
+            self._piece(stream, data[middle:end], True)
+        if not stream.cancelled and stream.more:
+            stream.to.finished(data[pos + 20 : middle])
+
+    def _check_frame(self, stream: Stream, more: bool, split: int, size: int, data: bytes, pos: int) -> None:
         if stream.closed:
             raise wrong(f"call {stream.id}: a frame after the server's end", data, pos)
         if not self._fits(data[pos + 1] != CODEC_RAW, split, size) or (split and more):
             raise wrong(f"call {stream.id}: a context of {split} bytes, {size} of data", data, pos)
-        if kind >= IS_PLAIN:
-            self._message(stream, more, split, data, pos, middle, end)
-            return
+
+    def _check_body(self, stream: Stream, more: bool, split: int, size: int, data: bytes, pos: int) -> None:
+        """A frame of body of *size* bytes: may it come now? Its credit is taken."""
+        self._check_frame(stream, more, split, size, data, pos)
         if size > stream.credit_in:
             raise self._beyond(stream, size, data, pos)
         stream.credit_in -= size
-        stream.closed = not more
-        if stream.cancelled or not stream.more:  # nobody takes it
-            return
-        if stream.assembly is not None:
+        if stream.assembly is not None and not stream.cancelled and stream.more:
             raise wrong(f"call {stream.id}: other data between the parts of a message", data, pos)
-        stream.delivered(size)
-        if not split:
-            stream.to.data(data[middle:end], more)
-            return
-        if size:
-            stream.to.data(data[middle:end], True)
-        stream.to.finished(data[pos + 20 : middle])
 
     def _message(
         self, stream: Stream, more: bool, split: int, data: bytes, pos: int, middle: int, end: int

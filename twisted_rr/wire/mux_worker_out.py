@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted_rr.wire.credit import threshold
-from twisted_rr.wire.mux_frames import CREDIT_FRAME, PIECE, THREE
+from twisted_rr.wire.mux_frames import CREDIT_FRAME, PIECE, THREE, gathered
 from twisted_rr.wire.mux_settings import MuxSettings
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class WorkerOutput:
         self._grants.append(stream)
         self._wake()
 
-    def take(self) -> bytes:
-        """The next piece, about 256 KiB at most; empty when there is none."""
-        out: list[bytes] = []
+    def take(self) -> list[Any]:
+        """The next piece, about 256 KiB at most, as bytes and views of bytes; empty when there is none."""
+        out: list[Any] = []
         if self._relay:
             out.extend(self._relay)
             self._relay.clear()
@@ -94,19 +94,19 @@ class WorkerOutput:
         if self._ready:
             out.extend(self._ready)
             self._ready.clear()
+        size = self.size
         if self._ring:
-            self._take_ring(out, self.size)
+            size = self._take_ring(out, size)
         self.size = 0
         if not out:
             self._dirty = False
-            return b""
+            return out
         self.turn += 1
-        piece = b"".join(out)
         if self._wakes:
             self._wake_sources()
-        return piece
+        return gathered(out, size)
 
-    def _take_grants(self, out: list[bytes]) -> None:
+    def _take_grants(self, out: list[Any]) -> None:
         for stream in self._grants:
             stream.granting = False
             if not (stream.ended or stream.cancelled or stream.closed):
@@ -116,8 +116,11 @@ class WorkerOutput:
                 stream.taken = 0
         self._grants.clear()
 
-    def _take_ring(self, out: list[bytes], size: int) -> None:
-        """One frame a call in turn until the piece is full; at least one, so that ready ones starve nobody."""
+    def _take_ring(self, out: list[Any], size: int) -> int:
+        """One frame a call in turn until the piece is full; at least one, so that ready ones starve nobody.
+
+        Gives the size of the piece, of which *size* bytes were there before.
+        """
         ring = self._ring
         while ring:
             stream = ring.popleft()
@@ -133,7 +136,8 @@ class WorkerOutput:
             if stream.full and stream.woken():
                 self._wakes.append(stream)
             if size >= PIECE:
-                return
+                break
+        return size
 
     def _wake_sources(self) -> None:
         wakes = self._wakes

@@ -6,6 +6,7 @@ Starting the application and its scope are `asgi`'s. Every wait names its waker 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -36,6 +37,9 @@ keep its place from those who wait."""
 _GONE_PAUSE: Final = 0.01
 """Seconds that a piece of a stream to nobody takes. Without it an application that streams for ever,
 and listens to nothing, would keep its loop from everything else, its own cancellation included."""
+
+SMALL: Final = 65536
+"""Bytes up to which pieces of a body that wait for the application are given as one."""
 
 _DISCONNECT: Final = "http.disconnect"
 _NO_HEADERS: Final[Headers] = []
@@ -71,7 +75,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_codec", "_given", "_head", "_headers", "_heard", "_loop", "_more", "_pieces", "_readers", "_stream",
-        "_trailers", "_with_trailers", "_uninvited", "_writers", "asked", "gone", "phase", "scope", "task", "timer",
+        "_trailers", "_waiting", "_with_trailers", "_uninvited", "_writers", "asked", "gone", "phase", "scope", "task", "timer",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +91,8 @@ class Exchange:
         self._stream = stream
         self._codec = codec
         self._loop = loop
-        self._body = body
+        self._body = body  # the next piece to give; empty only if there is none
+        self._waiting: deque[bytes] | None = None  # those behind it, none of them empty
         self._more = more
         self._pieces = pieces  # an iterator of body that is made again from a form, one-call relays only
         self._given = False
@@ -127,16 +132,41 @@ class Exchange:
 
     def _next_piece(self) -> dict[str, Any]:
         body = self._body
-        self._body = b""
+        waiting = self._waiting
+        if waiting is None:
+            self._body = b""
+        else:
+            self._body = waiting.popleft()
+            if not waiting:
+                self._waiting = None
+            if len(body) < SMALL:
+                body = self._joined(body)
         if self._pieces is not None:
             body = next(self._pieces, b"")
             self._given = not body
             return {"type": "http.request", "body": body, "more_body": bool(body)}
+        more = self._more or self._body != b""
         if self._more:
             self._stream.consumed(len(body))
-        else:
+        elif not more:
             self._given = True
-        return {"type": "http.request", "body": body, "more_body": self._more}
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def _joined(self, body: bytes) -> bytes:
+        """*body* with what follows it, up to `SMALL` bytes: what a client sent in drops is not drunk in drops."""
+        parts = [body]
+        size = len(body)
+        while self._body and size + len(self._body) <= SMALL:
+            parts.append(self._body)
+            size += len(self._body)
+            waiting = self._waiting
+            if waiting is None:
+                self._body = b""
+                break
+            self._body = waiting.popleft()
+            if not waiting:
+                self._waiting = None
+        return b"".join(parts)
 
     def _invite(self) -> None:
         """The first wait for a body asks for it, where the client waits to be asked (RFC 9110 10.1.1)."""
@@ -249,7 +279,12 @@ class Exchange:
 
     def data(self, body: bytes, more: bool) -> None:
         """A piece of the request's body."""
-        self._body = self._body + body if self._body else body
+        if not self._body:
+            self._body = body
+        elif body:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append(body)
         self._more = more
         if self._readers is not None:
             self._wake_readers()
@@ -266,6 +301,7 @@ class Exchange:
         """The call was given up: the application is told, and gets some seconds to heed it."""
         self.gone = True
         self._body = b""
+        self._waiting = None
         self.timer = self._loop.call_later(UNHEARD, self._look)
         self._wake_readers()
         self._wake_writers()

@@ -15,6 +15,9 @@ from twisted_rr.worker.descriptors import Relay
 _READ = 65536
 """A larger buffer costs an mmap and a munmap at each read."""
 
+_READS = 4
+"""Reads in a turn of the loop, while each one fills up."""
+
 
 class RelayOwner(Protocol):
     """Who serves what comes over a relay."""
@@ -42,7 +45,9 @@ class RelayLoop:
         self._loop = loop
         self._owner = owner
         self._end: Any = None
-        self._rest = b""  # what the kernel did not take; not empty exactly while the loop watches for room
+        self._rest: list[
+            Any
+        ] = []  # what the kernel did not take; while there is any, the loop watches for room
         self._scheduled = False
         self.over = False
 
@@ -60,16 +65,19 @@ class RelayLoop:
             self._loop.call_soon(self._flush)
 
     def _readable(self) -> None:
-        try:
-            data = os.read(self._reader, _READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
+        for _ in range(_READS):
+            try:
+                data = os.read(self._reader, _READ)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._finished()
+                return
             self._received(data)
-        else:
-            self._finished()
+            if len(data) < _READ or self.over:
+                return
 
     def _received(self, data: bytes) -> None:
         # Until the flush below is queued, behind the first steps of new tasks, dirty() need not queue one.
@@ -94,36 +102,40 @@ class RelayLoop:
         self._scheduled = False
         if self._rest or self.over:
             return
-        take = self._end.take
+        take = self._end.take_parts
         while True:
-            data = take()
-            if not data:
+            parts = take()
+            if not parts:
                 break
-            if not self._write(data):
+            left = self._write(parts)
+            if left:
+                self._loop.add_writer(self._writer, self._writable)
+                self._rest = left
+            if left or self.over:
                 return
         self._owner.flushed()
 
-    def _write(self, data: bytes) -> bool:
-        """Whether the kernel took all of it."""
+    def _write(self, parts: list[Any]) -> list[Any]:
+        """Hand *parts* to the kernel; what it did not take."""
         try:
-            count = os.write(self._writer, data)
+            if len(parts) == 1:
+                count = os.write(self._writer, parts[0])
+            else:
+                count = os.writev(self._writer, parts)
         except BlockingIOError:
-            count = 0
+            return parts
         except OSError:
             self._lose("")
-            return False
-        if count == len(data):
-            return True
-        if not self._rest:
-            self._loop.add_writer(self._writer, self._writable)
-        self._rest = data[count:]
-        return False
+            return []
+        return without(parts, count)
 
     def _writable(self) -> None:
-        rest, self._rest = self._rest, b""
-        self._loop.remove_writer(self._writer)
-        if self._write(rest):
-            self._flush()
+        rest = self._write(self._rest)
+        if not self.over:
+            self._rest = rest
+            if not rest:
+                self._loop.remove_writer(self._writer)
+                self._flush()
 
     def _lose(self, reason: str) -> None:
         if not self.over:
@@ -135,5 +147,14 @@ class RelayLoop:
         self.over = True
         self._loop.remove_reader(self._reader)
         if self._rest:
-            self._rest = b""
+            self._rest = []
             self._loop.remove_writer(self._writer)
+
+
+def without(parts: list[Any], count: int) -> list[Any]:
+    """*parts* without their first *count* bytes."""
+    for index, part in enumerate(parts):
+        if count < len(part):
+            return [memoryview(part)[count:], *parts[index + 1 :]] if count else parts[index:]
+        count -= len(part)
+    return []

@@ -147,6 +147,11 @@ class SingleWorkerEnd:
             self._owner.dirty()
         return self._queued <= _HIGH
 
+    def take_parts(self) -> list[Any]:
+        """The next piece to write, for `loop`; empty when there is none."""
+        data = self.take()
+        return [data] if data else []
+
     def take(self) -> bytes:
         """The next piece to write, b"" when there is none."""
         if not self._out:

@@ -33,11 +33,11 @@ class LockedEnd:
         with self._lock:
             self._end.feed(data)
 
-    def take(self) -> bytes:
+    def take_parts(self) -> list[Any]:
         """See the end."""
         with self._lock:
-            data: bytes = self._end.take()
-            return data
+            parts: list[Any] = self._end.take_parts()
+            return parts
 
     def eof(self) -> None:
         """See the end."""
