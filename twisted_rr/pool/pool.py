@@ -31,6 +31,7 @@ from twisted_rr.pool.cpus import default_workers
 from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
+from twisted_rr.pool.relay import one_call
 from twisted_rr.pool.rolling import ResetFailed, ResetReport, Rolling
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 from twisted_rr.pool.spec import (
@@ -421,8 +422,12 @@ class WorkerPool(Service):
         self.crew.workers.append(worker)
         if held:
             self.crew.hold(worker)
-        worker.start(plan.server.relay, plan.server.relay_pipes)
+        worker.start(plan.server.relay, plan.server.relay_pipes or self._single(plan))
         return worker
+
+    def _single(self, plan: PoolPlan) -> bool:
+        """Its workers take one call at a time, as far as that is known before they are there."""
+        return not self.mux if self._known else one_call(plan.settings.command or plan.server.command)
 
     def spec(self, plan: PoolPlan) -> LaunchSpec:
         """What a worker is started with."""

@@ -1,15 +1,16 @@
-"""How a worker comes by its relay: a socket pair or two pipes on its fd 0 and 1, or a listener it connects to.
+"""How a worker comes by its relay: a socket or a pipe on its fd 0 and a pipe on its fd 1, or a listener it connects to.
 
 What is said over it is `twisted_rr.pool.worker`'s subject; reading and writing are net/'s.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 from twisted.application.service import Service
 
@@ -18,6 +19,11 @@ from twisted_rr.net.descriptor import RelayDescriptor, relay_pair, widen
 from twisted_rr.pool.handshake import Answer, Handshake
 from twisted_rr.pool.settings import ServerSettings
 from twisted_rr.pool.spec import resolve_identity
+
+# Bytes that a pipe is asked to hold. A pipe takes no memory before it is used, but each counts against what the
+# kernel lets a user's pipes hold in all (64 MiB).
+ANSWERS: Final = 1048576
+CALLS: Final = 262144
 
 
 class RelayEnds(Protocol):
@@ -33,42 +39,70 @@ class RelayEnds(Protocol):
         """The worker has its ends, or will never have them: close ours of those."""
 
 
-class SocketPair:
-    """``server.relay: pipes``, the default: one AF_UNIX pair is both fd 0 and fd 1 of the worker."""
+class Standard:
+    """The relay on the worker's fd 0 and 1: one way each, and ours the other ends.
 
-    def __init__(self) -> None:
-        self._ours, self._theirs = relay_pair()
-        self.stdin = self.stdout = self._theirs.fileno()
+    One socket for both would wake a worker for nothing: while it waits for its next call in ``read``, the kernel
+    tells it that there is room again for what it has written, and it goes back to sleep.
+    """
+
+    def __init__(self, ours: tuple[int, int], theirs: tuple[int, int]) -> None:
+        """*ours*: what is read and what is written here; *theirs* the other ends, fd 0 and fd 1."""
+        self._ours = ours
+        self.stdin, self.stdout = theirs
         self._attached = False
+
+    @classmethod
+    def socket_and_pipe(cls) -> Standard:
+        """``server.relay: pipes`` as a rule: a socket holds large bodies better, a pipe costs less for an answer."""
+        read, stdout = _pipe(ANSWERS)
+        try:
+            ours, theirs = relay_pair()
+        except OSError:
+            _close(read, stdout)
+            raise
+        return cls((read, ours.detach()), (theirs.detach(), stdout))
+
+    @classmethod
+    def pipes(cls) -> Standard:
+        """Two pipes, the quickest for one call at a time; some workers open /dev/stdin by path, which needs one."""
+        read, stdout = _pipe(ANSWERS)
+        try:
+            stdin, write = _pipe(CALLS)
+        except OSError:
+            _close(read, stdout)
+            raise
+        return cls((read, write), (stdin, stdout))
 
     def attach(self, reactor: Any, turn: Any, owner: Any) -> RelayDescriptor:
         self._attached = True
-        return RelayDescriptor(self._ours, reactor, turn, owner)
+        return RelayDescriptor.from_pipes(*self._ours, reactor, turn, owner)
 
     def close(self) -> None:
-        self._theirs.close()
+        _close(self.stdin, self.stdout)
         if not self._attached:
-            self._ours.close()
+            _close(*self._ours)
 
 
-class TwoPipes:
-    """``server.relay_pipes: true``: for workers that open /dev/stdin by path, which a socket does not allow."""
+def _pipe(size: int) -> tuple[int, int]:
+    """What is read and what is written of a new pipe that holds *size* bytes, or what the kernel gives."""
+    read, write = os.pipe()
+    try:
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, size)
+    except OSError:
+        pass  # the user has as much of it as is allowed: it is slower for large bodies, not wrong
+    return read, write
 
-    def __init__(self) -> None:
-        self.stdin, self._write = os.pipe()
-        self._read, self.stdout = os.pipe()
-        self._attached = False
 
-    def attach(self, reactor: Any, turn: Any, owner: Any) -> RelayDescriptor:
-        self._attached = True
-        return RelayDescriptor.from_pipes(self._read, self._write, reactor, turn, owner)
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
 
-    def close(self) -> None:
-        os.close(self.stdin)
-        os.close(self.stdout)
-        if not self._attached:
-            os.close(self._read)
-            os.close(self._write)
+
+def one_call(command: Sequence[str]) -> bool:
+    """Whether *command* shows that its workers take one call at a time. If it does not, they tell when they are there."""
+    program = command[0].rpartition("/")[2] if command else ""
+    return program.startswith("php") or "--no-mux" in command
 
 
 class NoPipes:

@@ -166,7 +166,9 @@ class ServerSettings:
     )
     relay: str = key(kinds.address("pipes"), default="pipes", doc="pipes, unix://path or tcp://host:port")
     relay_pipes: bool = key(
-        kinds.boolean(), default=False, doc="two real pipes, for workers that open /dev/stdin by path"
+        kinds.boolean(),
+        default=False,
+        doc="a pipe for requests too: quickest for one call at a time, needed where /dev/stdin is opened by path",
     )
     relay_timeout: float = key(
         kinds.duration(), default=60.0, doc="", ignored="RoadRunner ignores it as well"

@@ -16,7 +16,7 @@ from twisted_rr.errors import FrameError, WorkerDied, WorkerStartError
 from twisted_rr.pool.handshake import Answer, Handshake
 from twisted_rr.pool.host import PoolHost
 from twisted_rr.pool.process import Ending, WorkerProcess
-from twisted_rr.pool.relay import NoPipes, SocketPair, TwoPipes
+from twisted_rr.pool.relay import NoPipes, Standard
 from twisted_rr.pool.spec import LaunchSpec
 from twisted_rr.pool.state import WorkerInfo, WorkerState
 from twisted_rr.pool.usage import cpu_ticks, usage
@@ -222,7 +222,7 @@ class Worker:
             return self._host.make_ends()
         if relay != "pipes":
             return NoPipes()
-        return TwoPipes() if relay_pipes else SocketPair()
+        return Standard.pipes() if relay_pipes else Standard.socket_and_pipe()
 
     def _not_started(self, reason: str) -> None:
         self._close_relay()

@@ -21,8 +21,8 @@ def answer(fd, **said):
 def main(how):
     if how == "child":
         sys.exit(subprocess.call([sys.executable, str(Path(__file__).with_name("raw_echo.py"))]))
-    fd = 0 if os.environ["RR_RELAY"] == "pipes" else connect()
-    read_frame(fd)
+    reader, fd = (0, 1) if os.environ["RR_RELAY"] == "pipes" else (connect(),) * 2
+    read_frame(reader)
     if how == "streams":
         answer(fd, pid=os.getpid(), mux={**MUX, "streams": 10**9})
     elif how == "ids":
@@ -30,7 +30,7 @@ def main(how):
         write_all(fd, frame(0x04, 0x00, (4, 77), b"\x92\xcc\xc8\x90"))
     elif how == "pid":
         answer(fd, pid=1)
-    serve(fd, fd)
+    serve(reader, fd)
 
 
 main(sys.argv[1])
