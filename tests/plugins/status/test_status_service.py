@@ -186,6 +186,24 @@ def test_a_connection_beyond_the_cap_takes_the_place_of_the_longest_idle() -> No
     assert (first.transport.closing, second.transport.closing) == ("linger", "")
 
 
+def test_however_many_never_ask_the_next_one_is_answered() -> None:
+    rig = Rig(max_connections=2).start()
+    silent = [rig.client() for _ in range(200)]
+    assert rig.client().get("/health").answer()[0] == 200
+    assert len(rig.service.front.sessions) == 2
+    # Each of them may linger, to spare its last answer a reset, but not all: descriptors are few.
+    assert [client.transport.closing for client in silent[-65:-1]] == ["linger"] * 64
+    assert {client.transport.closing for client in silent[:100]} == {"abort"}
+
+
+def test_who_never_ends_a_question_keeps_nobody_out() -> None:
+    rig = Rig(max_connections=3).start()
+    slow = [rig.client().send(b"GET /health HT") for _ in range(2)]
+    polling = held(rig)
+    assert rig.client().get("/health").answer()[0] == 200
+    assert [client.transport.closing for client in (*slow, polling)] == ["linger", "", ""]
+
+
 def test_when_none_is_idle_it_gets_a_clear_503() -> None:
     rig = Rig(max_connections=2).start()
     held(rig), held(rig)

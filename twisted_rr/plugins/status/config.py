@@ -117,7 +117,7 @@ class StatusSettings:
     max_connections: int = key(
         kinds.integer(min=1, max=65536),
         default=256,
-        doc="At once; for one more the longest idle is closed, and when none is idle it gets a 503.",
+        doc="At once; for one more the longest open one without a question makes room, and when there is none it gets a 503.",
     )
     max_waiting: int = key(
         kinds.integer(min=0, max=65536), default=64, doc="Long polls at once; more are answered at once."

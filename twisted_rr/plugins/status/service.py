@@ -73,9 +73,9 @@ class StatusFront:
         self._room = room
         self._log = host.log("status")
         self._probed = getattr(host.drain, "probed", None)
-        #: Open connections, the oldest first; those that are being closed are in ``leaving``.
-        self.sessions: dict[Any, None] = {}
-        self.leaving: set[Any] = set()
+        #: Open connections with their transports, the oldest first; those that are being closed are in ``leaving``.
+        self.sessions: dict[Session, Any] = {}
+        self.leaving: dict[Session, Any] = {}
         #: Called when the last connection is gone.
         self.on_empty: Callable[[], None] = lambda: None
 
@@ -107,19 +107,28 @@ class StatusFront:
     def closed(self, session: Session) -> None:
         """A connection is gone."""
         self.sessions.pop(session, None)
-        self.leaving.discard(session)
+        self.leaving.pop(session, None)
         if not self.sessions and not self.leaving:
             self.on_empty()
 
     def make_room(self) -> bool:
-        """Close the connection that has been idle for longest; False when none is idle."""
-        for session in list(self.sessions):
-            if session.close_idle():
+        """Close the longest open connection that is idle, else of those that never end their question; or False."""
+        return self._close_one(half_received=False) or self._close_one(half_received=True)
+
+    def _close_one(self, half_received: bool) -> bool:
+        for session, transport in list(self.sessions.items()):
+            if session.close_idle(half_received):
                 # It may be gone already, or linger for a moment.
-                if self.sessions.pop(session, self) is not self:
-                    self.leaving.add(session)
+                if self.sessions.pop(session, None) is not None:
+                    self.leaving[session] = transport
                 return True
         return False
+
+    def hasten(self, most: int) -> None:
+        """Let at most *most* connections linger: who comes may be a probe, who leaves has had its answer."""
+        while len(self.leaving) > most:
+            session = next(iter(self.leaving))
+            self.leaving.pop(session).abortConnection()
 
     def _answer(self, question: Question) -> Answer:
         return answers.answer(question, self._collector.collect(), self._settings)
@@ -148,7 +157,7 @@ class _Connection(Protocol):
             transport.getPeer(),
             transport.getHost(),
         )
-        self._front.sessions[self._session] = None
+        self._front.sessions[self._session] = transport
 
     def dataReceived(self, data: bytes) -> None:
         if self._session is not None:
@@ -212,8 +221,7 @@ class _Factory:
         if len(self._front.sessions) >= self._most and not self._front.make_room():
             # Bounded too: a flood is just closed.
             return _TooMany(self) if self.refused < _MOST_REFUSALS else None
-        if len(self._front.leaving) >= max(self._most, _MOST_REFUSALS):
-            return None
+        self._front.hasten(max(self._most, _MOST_REFUSALS))
         return _Connection(self._front, self._session_settings, self._clock)
 
     def doStart(self) -> None:  # noqa: N802
