@@ -1,22 +1,31 @@
 """Workers that are replaced all the time, by number of calls, age and memory: nobody notices.
 
 `RR_SOAK_SECONDS` sets how long each of the two runs takes (6 by default; 60 is the figure the documentation quotes).
+
+The times of the run with recycling are compared to those of one without, round by round beside each other. Only a long run on
+a machine that does nothing else is judged by them: what the others use is measured, and told.
 """
 
 import asyncio
+import contextlib
 import os
 import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from load import Broken, Ledger, read_answer
-from rig import serving
+from rig import children, serving
 
 SECONDS = float(os.environ.get("RR_SOAK_SECONDS", "6"))
 CONNECTIONS = 64
-ROUNDS = 3
+#: A pool that gets 320 calls a second has worn all its workers once in 4 s at most.
+ROUNDS = max(3, round(SECONDS / 5))
+QUIET = 0.15
+"""Of the processors, that others may use where times are judged."""
+TICKS = os.sysconf("SC_CLK_TCK")
 #: Age and memory are looked at twice a second; each worker that lives long enough meets its age once or twice.
 TTL = max(3.0, SECONDS / 3)
 LIMITS = {"max_jobs": 50, "supervisor": {"watch_tick": "500ms", "ttl": f"{TTL:g}s", "max_worker_memory": 64}}
@@ -68,6 +77,24 @@ def p99(times: list[float]) -> float:
     return times[int(len(times) * 0.99)]
 
 
+def used_by(*servers) -> float:
+    """CPU seconds of the clients, the servers, and all workers that they have or had."""
+    total = time.process_time()
+    for pid in [each for server in servers for each in (server.pid, *children(server.pid))]:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, words[11:15])) / TICKS
+    return total
+
+
+def used_by_all() -> float:
+    """CPU seconds of everybody on this machine."""
+    user, nice, system, _idle, _iowait, *interrupts = (
+        Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    )
+    return sum(map(int, (user, nice, system, *interrupts))) / TICKS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "sdk", "workers"),
@@ -84,6 +111,7 @@ def test_recycling_every_fifty_calls_fails_nothing_and_delays_nobody(tmp_path, a
     ):
         for server in (calm, recycled):
             asyncio.run(clients(server.port, 1.0, "/wait/warm?seconds=0.02", 0.1))
+        begun, ours, all_of_it = time.monotonic(), used_by(calm, recycled), used_by_all()
         for _ in range(ROUNDS):  # one beside the other, because the machine may have other work
             for which, server in enumerate((calm, recycled)):
                 seen = asyncio.run(clients(server.port, SECONDS / ROUNDS, "/wait/x?seconds=0.05", 0.15))
@@ -93,13 +121,19 @@ def test_recycling_every_fifty_calls_fails_nothing_and_delays_nobody(tmp_path, a
                 found[which].append(p99(times))
                 pids[which] |= ledger.pids
                 sent += ledger.sent * which
+        passed = (time.monotonic() - begun) * (os.cpu_count() or 1)
+        own = (used_by(calm, recycled) - ours) / passed
+        others = max(0.0, (used_by_all() - all_of_it) / passed - own)
     assert len(pids[0]) <= workers
     # A worker gets 50 to 57 calls, and goes on until the next one is there.
     assert len(pids[1]) >= workers + sent / 120
     before, after = (statistics.median(each) * 1000 for each in found.values())
+    judged = SECONDS >= 30 and others < QUIET
     sys.stderr.write(
         f"\nrecycling, {app}: {sent} requests by {len(pids[1])} workers, p99 {after:.0f} ms, "
-        f"without {before:.0f} ms: {after / before:.2f}\n"
+        f"without {before:.0f} ms: {after / before:.2f}; of the processors {own:.0%} for this test, "
+        f"{others:.0%} for others{'' if judged else ': times are not judged'}\n"
     )
-    # The short run is there for the failures; what a busy machine makes of its p99 says nothing.
-    assert after <= (1.5 * before + 10 if SECONDS >= 30 else 5.0 * before + 200)
+    if judged:
+        assert after <= 1.5 * before
+    assert after <= 5.0 * before + 500, "such a time is no matter of who else uses the machine"

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_rr.errors import WorkerStartError, last_words
+from twisted_rr.pool.cpus import default_workers
 from twisted_rr.pool.host import PoolHost
 from twisted_rr.pool.limits import ALONE, EXACT, LONGEST, Backoff, jobs_limit
 from twisted_rr.pool.settings import PoolSettings
@@ -22,7 +23,7 @@ MOST = 2048
 TRIP = 5  # starts that fail one after the other until nobody waits for the next
 LISTEN = 3.0  # seconds that a start says nothing to the log when others start beside it
 DIFFERENT = 16  # last words that are remembered
-AT_ONCE = 4  # at most a fourth of the workers is being replaced by plan at a time
+AT_ONCE = 4  # at most a fourth of the workers is being replaced by plan at a time, and no more than start side by side
 
 
 class CrewOwner(Protocol):
@@ -70,6 +71,7 @@ class Crew:
         self._listening: Any = None
         self._all_gone: list[Deferred[None]] = []
         self._spawning = False
+        self._side_by_side = default_workers()[0]  # a start takes a processor for as long as it takes
 
     # ------------------------------------------------------------------ counting
 
@@ -323,7 +325,7 @@ class Crew:
         """Those whose limits end them are replaced, so many at a time. The wakers are `ready` and `gone`."""
         if self.draining:
             return
-        room = max(1, self.target() // AT_ONCE) - len(self._outgoing)
+        room = max(1, min(self.target() // AT_ONCE, self._side_by_side)) - len(self._outgoing)
         for worker in list(self._due)[: max(0, room)]:
             state, limit = self._due.pop(worker)
             worker.replaced = True
