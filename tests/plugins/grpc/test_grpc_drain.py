@@ -255,12 +255,29 @@ def test_a_connection_of_the_announce_serves_before_it_is_told_to_go() -> None:
     world, client = served()
     announce(world)
     new = world.connect()
+    number = new.call()
+    world.call.reply(b"ho", more=False)
+    world.turn()
+    assert new.answer(number).status == 0
+    assert new.read().goaways == []  # a client that was just told to go elsewhere, and came here, would be again
+    world.advance(1.0)
     assert new.read().goaways == []
     number = new.call()
     assert new.read().goaways == [(LAST_ID, 0)]
     world.call.reply(b"ho", more=False)
     world.turn()
     assert new.answer(number).status == 0
+
+
+def test_a_young_connection_of_the_announce_is_told_to_go_when_that_is_over() -> None:
+    world, client = served()
+    announce(world)
+    new = world.connect()
+    new.call()
+    assert new.read().goaways == []
+    world.front.finish()
+    world.turn()
+    assert new.read().goaways == [(LAST_ID, 0)]
 
 
 def test_finish_ends_watches_and_reflection_and_no_call(protos: ProtoFiles) -> None:

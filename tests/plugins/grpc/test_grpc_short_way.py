@@ -93,6 +93,7 @@ def test_a_client_that_goes_on_in_the_announce_is_told_to_go() -> None:
     world, client = served()
     repeated(client, 2)
     world.front.draining = True
+    world.advance(1.0)
     client.call()
     client.read()
     assert client.goaways == [(2**31 - 1, 0)] and len(world.pool.calls) == 3

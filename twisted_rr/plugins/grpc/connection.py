@@ -27,15 +27,17 @@ class Connection:
 
     :ivar peer: host and port as one text, ``unix:`` for a unix socket.
     :ivar auth_type: ``tls``, or empty.
+    :ivar since: monotonic seconds.
     """
 
-    __slots__ = ("auth_type", "peer", "session", "transport")
+    __slots__ = ("auth_type", "peer", "session", "since", "transport")
 
-    def __init__(self, session: Session, transport: Any, peer: str, auth_type: str) -> None:
+    def __init__(self, session: Session, transport: Any, peer: str, auth_type: str, since: float) -> None:
         self.session = session
         self.transport = transport
         self.peer = peer
         self.auth_type = auth_type
+        self.since = since
 
 
 class GrpcProtocol(Protocol):

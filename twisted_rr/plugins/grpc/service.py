@@ -37,6 +37,10 @@ from .reflection import Reflection
 from .routes import Routes
 from .status import UNIMPLEMENTED
 
+STAY: Final = 1.0
+"""Seconds that a connection of the announce has before it is told to go. A GOAWAY that comes to grpc-go while it is about to
+send a call makes it try another connection, but only once: told to go there too, the call fails."""
+
 SETTLE: Final = 0.05
 """Between two looks at whether all connections are on their way out."""
 
@@ -151,7 +155,8 @@ class GrpcFront(Front):
         """A connection speaks HTTP/2."""
         session = Session(transport, self, self._limits, self.seconds)
         session.max_age *= 1 + JITTER * (2 * self._random() - 1)
-        self.connections[session] = Connection(session, transport, address_of(transport.getPeer()), auth_type)
+        peer = address_of(transport.getPeer())
+        self.connections[session] = Connection(session, transport, peer, auth_type, self.seconds())
         session.start()
         return session
 
@@ -174,8 +179,7 @@ class GrpcFront(Front):
         except Exception:
             self._broken(exchange)
         if self.draining:
-            # A connection that came during the announce is told to go now that it was of use.
-            session.drain()
+            self._send_off(session)
         return exchange
 
     def begin_whole(self, session: Any, stream: Stream, head: Head, content: bytes) -> Any:
@@ -203,8 +207,13 @@ class GrpcFront(Front):
         self._local_calls[exchange] = None
         exchange.start(end)
         if self.draining:
-            session.drain()
+            self._send_off(session)
         return exchange
+
+    def _send_off(self, session: Any) -> None:
+        """Tell a connection that came during the announce to go, now that it was of use; see `STAY`."""
+        if self.finishing or self.seconds() - self.connections[session].since >= STAY:
+            session.drain()
 
     def dirty(self, session: Any) -> None:
         """There is output."""
