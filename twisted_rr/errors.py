@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
-_EXCEPTION: Final = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning)\b")
+_EXCEPTION: Final = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning)\b|twisted_rr\.worker: cannot "
+)
 
 
 class RRError(Exception):
@@ -123,9 +125,15 @@ class NoFreeWorker(PoolError):
 
 
 def last_words(stderr: list[str]) -> str:
-    """The line of *stderr* that says most: the last that names an exception, else the last; empty without any."""
+    """The line of *stderr* that says most: the last that names an exception or is the SDK's own reason, else the last."""
     named = [line for line in stderr if _EXCEPTION.match(line)]
     return (named or stderr or [""])[-1].strip()
+
+
+def for_log(error: BaseException | None) -> str:
+    """The text of *error*; with the last words of the worker that did not start, which are for the log alone."""
+    last = last_words(error.stderr) if isinstance(error, WorkerStartError) else ""
+    return f"{error}; it said: {last}" if last else str(error)
 
 
 class CrashLoop(NoFreeWorker):

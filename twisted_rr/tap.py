@@ -31,7 +31,7 @@ from twisted_rr.reload import working_folder
 class Options(usage.Options):
     """What ``twistd rr`` takes; twistd's own options stand before ``rr``."""
 
-    synopsis = "[twistd options] rr --config FILE [-o key=value ...]"
+    synopsis = "[--config FILE] [-o key=value ...]"  # twistd puts its own part before it
     longdesc = "Serves the applications of a RoadRunner configuration with isolated workers."
     optParameters = [
         ["config", "c", ".rr.yaml", "The configuration file."],

@@ -92,7 +92,13 @@ def test_print_config_reads_back_the_same(run, tmp_path):
     ("words", "said"),
     [
         (("serve",), "say what to serve"),
-        (("serve", "app"), "app:app"),
+        (("serve", "app"), "such as app:app"),
+        (("serve", "app.py"), "such as app:app"),
+        (("serve", "./shop/web.py:site"), "such as shop.web:site"),
+        (("serve", ":app"), "names no module"),
+        (("serve", "app:app", "--status", "127.0.0.1"), "--status: expected"),
+        (("init", "app.py"), "such as app:app"),
+        (("init", "app:app", "--output", "no/such/x.yaml"), "cannot write no/such/x.yaml"),
         (("serve", "app:app", "-c", "x.yaml"), "not both"),
         (("serve", "-c", "x.yaml", "--port", "1"), "--port"),
         (("serve", "-c", "no/such/x.yaml"), "no/such"),
@@ -102,6 +108,7 @@ def test_print_config_reads_back_the_same(run, tmp_path):
 def test_wrong_use_is_explained(run, words, said):
     result = run(*words)
     assert result.exit_code != 0 and said in result.output
+    assert "Traceback" not in result.output and "<memory>" not in result.output
 
 
 def test_a_missing_file_is_one_line(run):

@@ -89,9 +89,7 @@ def test_json_files_are_read_by_json_s_rules(write):
 
 def test_a_file_that_cannot_be_used_at_all(write):
     folder = write(empty_yaml="# nothing\n", list_yaml="- a\n", broken_yaml="a: [\n")
-    assert problems("none.yaml", directory=folder) == [
-        "none.yaml: cannot read none.yaml: No such file or directory"
-    ]
+    assert problems("none.yaml", directory=folder) == ["none.yaml: cannot be read: No such file or directory"]
     assert problems("empty.yaml", directory=folder) == ["empty.yaml: the file is empty"]
     assert problems("list.yaml", directory=folder) == [
         "list.yaml:1:1: expected sections, each with its keys, not a list"

@@ -102,7 +102,7 @@ def test_failures_are_told_apart(tmp_path):
     # The worker has to start within it as well, on a busy machine too.
     pool = {"allocate_timeout": "3s", "max_queue_size": 1}
     with raw(tmp_path, pool=pool) as server:
-        assert server.get("/error")[::2] == (500, b"")
+        assert server.get("/error")[::2] == (500, b"the application failed\n")
         assert server.get("/codec")[0] == 500
         assert server.get("/die")[0] == 502
         assert until(lambda: server.get("/context")[0] == 200)

@@ -334,3 +334,18 @@ def test_two_workers_are_the_least(tmp_path):
     number, reason = default_workers(tmp_path, lambda pid: {0})
     assert number == 2
     assert "2 is the least" in reason
+
+
+def test_the_log_has_what_a_worker_said_that_did_not_start():
+    from twisted_rr.errors import WorkerStartError, for_log
+
+    said = [
+        "twisted_rr.worker: cannot load the application 'a:b': there is no 'b' in it",
+        "twisted_rr.worker:   sys.path: /",
+    ]
+    error = WorkerStartError("python x", "it ended", said)
+    assert for_log(error) == f"worker 'python x' did not start: it ended; it said: {said[0]}"
+    assert (
+        str(error) == "worker 'python x' did not start: it ended"
+    )  # the status port shows no standard error
+    assert for_log(ValueError("x")) == "x"

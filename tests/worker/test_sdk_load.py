@@ -52,6 +52,7 @@ def test_the_target_names_module_attribute_or_factory(package: Path, target: str
         ("loadme_exit:app", "its import failed: SystemExit: 9"),
         ("loadme_syntax:app", "its import failed: SyntaxError"),
         ("loadme:nothing", "there is no 'nothing' in it"),
+        ("loadme.py:app", "there is no module 'loadme.py'; a module is named without .py: loadme"),
         ("loadme:broken()", "the factory failed: ValueError: no"),
         ("loadme:application()", "what precedes () is not callable"),
         (":app", "write it as module:attribute"),

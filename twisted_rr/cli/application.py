@@ -13,6 +13,8 @@ from typing import Any
 
 from attrs import frozen
 
+from twisted_rr.errors import ConfigProblem
+
 #: Names an application object usually has, and the files it is usually in, best guess first.
 _FILES = ("app.py", "main.py", "wsgi.py", "asgi.py", "application.py", "server.py")
 _OBJECT = re.compile(
@@ -85,6 +87,31 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise ValueError(f"the environment variable {name} is {text!r}, expected a number")
     return int(text)
+
+
+_OPTIONS: Mapping[str, str] = {
+    "http.address": "--host, --port",
+    "http.pool.num_workers": "--workers",
+    "status.address": "--status",
+}
+
+
+def told(problem: ConfigProblem) -> str:
+    """A problem of a configuration that `config_for` made, with the option in the place of the key."""
+    option = _OPTIONS.get(problem.path) if problem.where == "<memory>" else None
+    return f"{option}: {problem.reason}" if option else str(problem)
+
+
+def wrong_name(application: str) -> str | None:
+    """What is wrong with *application* as ``module:attribute``, and what was most likely meant; None when nothing is."""
+    module, colon, attribute = application.partition(":")
+    path = module.removesuffix(".py").strip("/").removeprefix("./").replace("/", ".")
+    meant = f"{path or 'app'}:{attribute or 'app'}"
+    if not colon or not attribute:
+        return f"{application!r} names no attribute; expected MODULE:ATTRIBUTE, such as {meant}"
+    if module.endswith(".py") or "/" in module:
+        return f"{application!r} names a file; expected a module as in Python's import, such as {meant}"
+    return None if module else f"{application!r} names no module; expected MODULE:ATTRIBUTE, such as {meant}"
 
 
 def find_application(folder: Path) -> str | None:

@@ -15,9 +15,9 @@ import click
 import twisted_rr
 from twisted_rr.config import check, masked, render
 from twisted_rr.config.schema import export
-from twisted_rr.errors import RRError
+from twisted_rr.errors import ConfigError, RRError
 
-from .application import ServeOptions, config_for, find_application, in_container
+from .application import ServeOptions, config_for, find_application, in_container, told, wrong_name
 from .drain_test import drain_test
 from .verbs import add_verbs
 
@@ -113,6 +113,8 @@ def serve(
             read_config, source, overrides=overrides, dotenv=dotenv, plugins=plugins, folder=folder
         )
         found = read()
+    except ConfigError as error:
+        _fail("\n".join(map(told, error.problems)) if application else error)
     except RRError as error:
         _fail(error)
     if print_config:
@@ -156,10 +158,7 @@ def _source(
         return str(path), folder
     if config is not None:
         raise click.UsageError("either MODULE:ATTRIBUTE or -c FILE, not both")
-    if ":" not in application:
-        raise click.UsageError(
-            f"{application!r} names no attribute; expected MODULE:ATTRIBUTE, such as {application}:app"
-        )
+    _check_name(application)
     folder = str(here / (workdir or "."))
     _change_directory(folder)
     try:
@@ -169,6 +168,12 @@ def _source(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return made, folder
+
+
+def _check_name(application: str) -> None:
+    wrong = wrong_name(application)
+    if wrong:
+        raise click.UsageError(wrong)
 
 
 def _change_directory(folder: str) -> None:
@@ -220,6 +225,7 @@ def init(application: str | None, output: str, force: bool) -> None:
     found = application or find_application(Path.cwd())
     if found is None:
         _fail("no application found here; say which: twisted-rr init MODULE:ATTRIBUTE")
+    _check_name(str(found))
     data = config_for(ServeOptions(application=str(found)), {}, False, python="python")
     text = _rendered(data, discover())
     if output == "-":
@@ -227,7 +233,10 @@ def init(application: str | None, output: str, force: bool) -> None:
         return
     if Path(output).exists() and not force:
         _fail(f"{output} exists already; --force overwrites it")
-    Path(output).write_text(text, encoding="utf-8")
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        _fail(f"cannot write {output}: {error.strerror}")
     click.echo(f"wrote {output} for {found}; next: twisted-rr serve -c {output}")
 
 

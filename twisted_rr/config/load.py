@@ -140,7 +140,8 @@ class _Loading:
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
-            self.report.problem(key, f"cannot read {name}: {error.strerror}", mark or Mark(name))
+            what = f"cannot read {name}" if mark else "cannot be read"
+            self.report.problem(key, f"{what}: {error.strerror}", mark or Mark(name))
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             self.report.problem(key, f"not UTF-8: {error.reason}", Mark(name, line, 1))
@@ -220,6 +221,7 @@ class _Loading:
     def _validated(self, name: str, root: MapNode) -> Config:
         checked = {key: entry for key, entry in root.entries.items() if key not in _EARLY}
         present = self._present(checked)
+        self.report.unserved_is_fine = self._unserved_is_fine(present.get("compat"))
         found = self._registry.read(attrs.evolve(root, entries=present), self._top)
         unserved = self._unserved(present)
         if self.report.problems:
@@ -249,15 +251,9 @@ class _Loading:
         names = [
             name for name in present if name in ROADRUNNER_SECTIONS and name not in self._registry.sections
         ]
-        warn = self._unserved_is_fine(present.get("compat"))
+        only = "" if self.report.unserved_is_fine else ", only by RoadRunner"
         for name in names:
-            at, mark = self._top.child(name), present[name].mark
-            if warn:
-                at.warn(mark, "is not served here and has no effect")
-            else:
-                at.reject(
-                    mark, "is not served here, only by RoadRunner; compat: {unserved: warn} starts without it"
-                )
+            self._top.child(name).unserved(present[name].mark, f"is not served here{only}")
         return tuple(names)
 
     def _unserved_is_fine(self, entry: Entry | None) -> bool:

@@ -26,9 +26,13 @@ INVALID: Final = _Invalid()
 
 
 class Report:
-    """The problems and warnings found so far."""
+    """The problems and warnings found so far.
+
+    :ivar unserved_is_fine: ``compat: {unserved: warn}``, which is known before anything else is read.
+    """
 
     def __init__(self) -> None:
+        self.unserved_is_fine = False
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
 
@@ -62,6 +66,13 @@ class Place:
         """Record a problem; returns `INVALID`, so that a kind can return it at once."""
         self.report.problem(self.path, reason, at if isinstance(at, Mark) else at.mark)
         return INVALID
+
+    def unserved(self, at: Node | Mark, reason: str) -> Any:
+        """What RoadRunner serves and this server does not: None after a warning where ``compat`` says so, else INVALID."""
+        if self.report.unserved_is_fine:
+            self.warn(at, f"{reason} and has no effect")
+            return None
+        return self.reject(at, f"{reason}; compat: {{unserved: warn}} starts without it")
 
     def warn(self, at: Node | Mark, reason: str) -> None:
         """Record a warning."""

@@ -144,7 +144,7 @@ class CompatSettings:
     unserved: str = key(
         kinds.choice("error", "warn"),
         default="error",
-        doc="What a section of RoadRunner that is not served here is: an error, or a warning.",
+        doc="What a section or key of RoadRunner that is not served here is: an error, or a warning.",
     )
 
 

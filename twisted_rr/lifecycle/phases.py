@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError, maybeDefe
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from twisted_rr.errors import RRError
+from twisted_rr.errors import RRError, for_log
 from twisted_rr.interfaces import IFront, IWorkerPool
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.clock import MonotonicClock
@@ -337,7 +337,7 @@ class Server(MultiService):
             self._log.failure("a failure while stopping", failure=failure)
             return
         self.failure = failure
-        self._log.error("the server cannot go on: {reason}", reason=str(failure.value))
+        self._log.error("the server cannot go on: {reason}", reason=for_log(failure.value))
         self.drain.begin("failure")
         if self._on_failure is not None:
             self._on_failure(failure)

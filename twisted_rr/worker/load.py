@@ -65,7 +65,8 @@ def _import(target: str, name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise LoadError(target, f"there is no module {error.name!r}") from error
+            hint = f"; a module is named without .py: {name[:-3]}" if name.endswith(".py") else ""
+            raise LoadError(target, f"there is no module {error.name!r}{hint}") from error
         raise LoadError(target, f"its import failed: {error}") from error
     # A module that calls sys.exit(), or raises what it likes, has failed to load all the same.
     except BaseException as error:
@@ -86,8 +87,10 @@ def _attribute(target: str, module: Any, dotted: str) -> Any:
     for name in dotted.split("."):
         try:
             found = getattr(found, name)
-        except AttributeError as error:
-            raise LoadError(target, f"there is no {dotted!r} in it") from error
+        except AttributeError:
+            names = [guess for guess in _GUESSES if hasattr(module, guess)]
+            hint = f"; did you mean {names[0]!r}?" if names else ""
+            raise LoadError(target, f"there is no {dotted!r} in it{hint}") from None
     return found
 
 

@@ -45,6 +45,33 @@ def problems(text: str) -> str:
     return str(caught.value)
 
 
+def test_what_is_not_served_says_how_to_start_without_it() -> None:
+    assert "compat: {unserved: warn} starts without it" in problems("address: :80\nmiddleware: [gzip]")
+
+
+def test_compat_takes_keys_that_are_not_served_as_well() -> None:
+    known = Registry()
+    known.add("http", HttpSettings)
+    text = """version: "3"
+compat: {unserved: warn}
+http: {address: ":80", middleware: [gzip], static: {dir: .}, ssl: {address: ":443"}, fcgi: {address: "tcp://:9"}}
+"""
+    config = load(text, known, environ={})
+    assert [str(warning) for warning in config.warnings] == [
+        "<text>:3:36: http.middleware: middleware is not served yet and has no effect",
+        "<text>:3:52: http.static: the static middleware is not served yet and has no effect",
+        "<text>:3:67: http.ssl: TLS is not served yet and has no effect",
+        "<text>:3:92: http.fcgi: FastCGI is not served yet and has no effect",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ("{max_concurrent_streams: 128}", "{h2c: false, max_concurrent_streams: 128}")
+)
+def test_http2_without_h2c_asks_for_nothing(value: str) -> None:
+    assert read(f"address: :80\nhttp2: {value}").http2 is None
+
+
 def test_an_address_is_enough() -> None:
     settings = read("address: 127.0.0.1:8080")
     assert settings.max_request_size == 1000 << 20

@@ -35,6 +35,7 @@ from twisted_rr.wire.frame import CODEC_GOB, CODEC_JSON, CODEC_MSGPACK, CODEC_PR
 from twisted_rr.wire.single_context import as_text
 
 MSGPACK = CODEC_MSGPACK
+FAILED = b"the application failed\n"
 OK = encode_head(MSGPACK, 200, [(b"content-type", b"text/plain")])
 PLAIN: Any = {"status": 200, "headers": {"Content-Type": ["text/plain"]}}
 POST = [(b"host", b"example.org")]
@@ -240,14 +241,14 @@ def test_trailers_that_cannot_be_sent_do_not_lose_the_answer() -> None:
 @pytest.mark.parametrize(
     ("codec", "context", "status", "body", "line"),
     [
-        (MSGPACK, b"\xc1", 500, b"", "cannot be read"),
-        (CODEC_JSON, b"[1]", 500, b"", "cannot be read"),
-        (CODEC_GOB, b"x", 500, b"", "no known codec (flags 0x20)"),
+        (MSGPACK, b"\xc1", 500, FAILED, "cannot be read"),
+        (CODEC_JSON, b"[1]", 500, FAILED, "cannot be read"),
+        (CODEC_GOB, b"x", 500, FAILED, "no known codec (flags 0x20)"),
         (MSGPACK, encode_head(MSGPACK, 99, []), 500, b"unknown status code from worker: 99\n", "99"),
         (MSGPACK, encode_head(MSGPACK, 600, []), 500, b"unknown status code from worker: 600\n", "600"),
-        (MSGPACK, encode_head(MSGPACK, 101, []), 500, b"", "101"),
-        (MSGPACK, encode_head(MSGPACK, 200, [(b"a b", b"")]), 500, b"", "cannot be sent"),
-        (MSGPACK, encode_head(MSGPACK, 200, [(b"a", b"b\r\nc: d")]), 500, b"", "cannot be sent"),
+        (MSGPACK, encode_head(MSGPACK, 101, []), 500, FAILED, "101"),
+        (MSGPACK, encode_head(MSGPACK, 200, [(b"a b", b"")]), 500, FAILED, "cannot be sent"),
+        (MSGPACK, encode_head(MSGPACK, 200, [(b"a", b"b\r\nc: d")]), 500, FAILED, "cannot be sent"),
     ],
 )
 def test_an_answer_that_cannot_be_sent_is_a_500_with_a_line(
@@ -268,7 +269,7 @@ def test_content_that_contradicts_its_length_is_a_500_while_nothing_was_sent() -
     session, _ = world.exchange()
     session.raises = BadResponse("1 bytes of content for a content-length of 5")
     world.call.answer(MSGPACK, OK, b"x")
-    assert session.events == [("simple", 500, b"", {})]
+    assert session.events == [("simple", 500, FAILED, {})]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_an_interim_head_is_no_answer() -> None:
     world = World()
     session, _ = world.exchange()
     world.call.answer(MSGPACK, encode_head(MSGPACK, 103, []))
-    assert session.events == [("simple", 500, b"", {})]
+    assert session.events == [("simple", 500, FAILED, {})]
 
 
 def test_answer_heads_are_kept_but_none_with_a_cookie() -> None:
@@ -329,7 +330,7 @@ FAILURES: list[tuple[PoolError, int, bytes, dict[bytes, bytes]]] = [
     (Cancelled("drain"), 503, b"the server is stopping\n", {b"retry-after": b"1"}),
     (Cancelled("timeout"), 504, b"no answer in time\n", {}),
     (ExecTimeout(3), 504, b"no answer in time\n", {}),
-    (ApplicationError("secret traceback"), 500, b"", {}),
+    (ApplicationError("secret traceback"), 500, FAILED, {}),
 ]
 
 
@@ -686,9 +687,9 @@ def test_answers_of_either_codec_and_of_none(codec: int, context: bytes) -> None
 @pytest.mark.parametrize(
     ("codec", "context", "body"),
     [
-        (CODEC_GOB, b"x", b""),
-        (0, b"not json", b""),
-        (CODEC_PROTO, b"\xff", b""),
+        (CODEC_GOB, b"x", FAILED),
+        (0, b"not json", FAILED),
+        (CODEC_PROTO, b"\xff", FAILED),
         (0, single(0), b"unknown status code from worker: 0\n"),
         (0, single(1000), b"unknown status code from worker: 1000\n"),
     ],

@@ -29,16 +29,20 @@ Fields = Sequence[tuple[bytes, bytes]]
 RETRY_AFTER: Fields = ((b"retry-after", b"1"),)
 NO_WORKERS: Fields = (*RETRY_AFTER, (b"no-workers", b"true"))
 
+FAILED = (
+    "the application failed\n"  # a person in front of an empty page would look for the fault in the network
+)
+
 _CREDENTIALS = (b"set-cookie", b"set-cookie2")
 
 
 class BadAnswer(RRError):
     """An answer that cannot be sent: the application's fault, or its SDK's.
 
-    :ivar body: what the client is told; nothing, unless RoadRunner says it too.
+    :ivar body: what the client is told.
     """
 
-    def __init__(self, reason: str, body: str = "") -> None:
+    def __init__(self, reason: str, body: str = FAILED) -> None:
         super().__init__(reason, body)
         self.reason = reason
         self.body = body
@@ -155,7 +159,7 @@ def refusal(error: Exception, internal: int, debug: bool) -> tuple[int, str, Fie
 
 def _plain_refusal(error: Exception, internal: int) -> tuple[int, str, Fields]:
     if isinstance(error, ApplicationError):
-        return internal, "", ()
+        return internal, FAILED, ()
     if isinstance(error, WorkerDied):
         return 502, "the worker was lost\n", ()
     if isinstance(error, NoFreeWorker):
@@ -169,4 +173,4 @@ def _plain_refusal(error: Exception, internal: int) -> tuple[int, str, Fields]:
         return 503, "the server is stopping\n", RETRY_AFTER
     # What is left is the client's fault (a form), which it is told, or unheard of.
     status = getattr(error, "status", internal)
-    return status, f"{error}\n" if status < 500 else "", ()
+    return status, f"{error}\n" if status < 500 else FAILED, ()

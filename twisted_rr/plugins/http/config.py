@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from twisted_rr.config import key, kinds
-from twisted_rr.config.nodes import ListNode, MapNode, Node
+from twisted_rr.config.nodes import ListNode, MapNode, Node, Scalar
 from twisted_rr.config.report import Place
 from twisted_rr.pool.settings import PoolSettings
 
@@ -23,16 +23,26 @@ MEGABYTE = 1 << 20
 
 
 class NotServed(kinds.Kind):
-    """A key of RoadRunner's that does nothing here yet: refused, unless it is empty."""
+    """A key of RoadRunner's that does nothing here yet: refused, unless it is empty or ``compat`` takes it.
 
-    def __init__(self, what: str) -> None:
+    :param without: a key of the map; unless that is true, the map asks for nothing either.
+    """
+
+    def __init__(self, what: str, without: str = "") -> None:
+        self._what = what
+        self._without = without
         self.expected = f"nothing: {what} is not served yet"
 
     def read(self, node: Node, at: Place) -> Any:
         """Empty lists and maps ask for nothing."""
         if isinstance(node, ListNode) and not node.items or isinstance(node, MapNode) and not node.entries:
             return None
-        return at.reject(node, self.expected.removeprefix("nothing: "))
+        if self._without and isinstance(node, MapNode):
+            entry = node.entries.get(self._without)
+            if entry is None or (isinstance(entry.node, Scalar) and entry.node.text.lower() == "false"):
+                at.warn(node, f"has no effect: {self._what} is not served yet")
+                return None
+        return at.unserved(node, f"{self._what} is not served yet")
 
     def schema(self) -> dict[str, Any]:
         """Only what is empty passes."""
@@ -128,7 +138,7 @@ class HttpSettings:
     headers: None = key(NotServed("the headers middleware"), doc="not served yet")
     static: None = key(NotServed("the static middleware"), doc="not served yet")
     ssl: None = key(NotServed("TLS"), doc="not served yet")
-    http2: None = key(NotServed("HTTP/2"), doc="not served yet")
+    http2: None = key(NotServed("HTTP/2", without="h2c"), doc="not served yet")
     http3: None = key(NotServed("HTTP/3"), doc="not served yet")
     fcgi: None = key(NotServed("FastCGI"), doc="not served yet")
     cache: None = key(NotServed("the HTTP cache"), doc="not served yet")

@@ -257,7 +257,7 @@ class Exchange(RequestHead):
         self._give_up("client")
         text = "{request}: {error}"
         self.front.log.error(text, request=self.describe(), error=error)
-        self._answer(500, getattr(error, "body", ""))
+        self._answer(500, getattr(error, "body", answers.FAILED))
 
     def _refuse(self, error: Exception) -> None:
         self._collecting = None
