@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.compiled import SUFFIX
 from benchmarks.contender import Contender
 
 Rounds = dict[str, list[dict]]
@@ -72,6 +73,16 @@ def ratio(row: dict, peer: str, server: str) -> str:
     """A row's ratio to *peer* with its spread, as the tables show it."""
     found = row["ratios"].get(peer)
     return f"{found[0]} ({found[1]}-{found[2]})" if found and peer != server else "-"
+
+
+def against_pure(rows: dict[str, dict], server: str) -> str:
+    """The rate of a compiled one as a multiple of the same in plain Python, and its CPU time as a part of it."""
+    plain = server.removesuffix(SUFFIX)
+    if plain == server or plain not in rows:
+        return "-"
+    shown = ratio(rows[server], plain, server)
+    mine, theirs = rows[server].get("cpu_us"), rows[plain].get("cpu_us")
+    return f"{shown}, {mine / theirs:.2f}" if mine and theirs else shown
 
 
 def machine() -> dict:

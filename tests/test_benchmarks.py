@@ -15,9 +15,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import roadrunner  # noqa: E402
+from benchmarks import choice, compiled, roadrunner  # noqa: E402
+from benchmarks.contender import BIN  # noqa: E402
 from benchmarks.grpc import load  # noqa: E402
-from benchmarks.rounds import alternate, ratio, summaries  # noqa: E402
+from benchmarks.http import contenders as http  # noqa: E402
+from benchmarks.rounds import against_pure, alternate, ratio, summaries  # noqa: E402
 
 SAID = """
 finished in 2.01s, 3735.50 req/s, 526.10KB/s
@@ -135,3 +137,41 @@ def test_every_peer_is_pinned() -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?==[0-9.]+", line) for line in lines)
     named = {re.split(r"[\[=]", line)[0] for line in lines}
     assert {"gunicorn", "uvicorn", "granian", "grpcio", "grpcio-tools", "grpclib"} <= named
+
+
+def test_a_compiled_contender_is_set_against_the_same_in_plain_python() -> None:
+    rows = {
+        "rr": {"cpu_us": 40.0, "ratios": {}},
+        "rr-compiled": {"cpu_us": 30.0, "ratios": {"rr": [1.2, 1.1, 1.3]}},
+    }
+    assert against_pure(rows, "rr-compiled") == "1.2 (1.1-1.3), 0.75"
+    assert against_pure(rows, "rr") == "-"
+    assert against_pure({"rr-compiled": rows["rr-compiled"]}, "rr-compiled") == "-"
+
+
+def test_server_and_workers_of_a_compiled_contender_come_from_its_environment() -> None:
+    built = Path("/built/env/bin")
+    found = {each.name: each for each in http.contenders(None, built)}
+    assert {"rr-asgi-compiled", "rr-wsgi-compiled", "rr-worker-compiled"} <= found.keys()
+    for name, programs in (("rr-asgi", BIN), ("rr-asgi-compiled", built)):
+        assert found[name].command[0] == str(programs / "twisted-rr")
+        assert found[name].config is not None
+        assert json.loads(found[name].config(1))["server"]["command"][0] == str(programs / "python")
+
+
+def test_without_a_c_compiler_the_benchmarks_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    said = compiled.build(tmp_path)
+    assert said == "there is no C compiler"
+    left_out: dict[str, str] = {}
+    assert choice.available("compiled", said, left_out) is None
+    assert left_out == {"compiled": "there is no C compiler"}
+
+
+def test_a_contender_that_there_is_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_out: dict[str, str] = {}
+    found = choice.chosen(http.contenders(), ["rr-asgi", "rr-asgi-compiled"], left_out)
+    assert [each.name for each in found] == ["rr-asgi"]
+    assert left_out == {"rr-asgi-compiled": "there is no such contender here"}
+    with pytest.raises(SystemExit, match="no contender is left"):
+        choice.chosen(http.contenders(), ["nobody"], left_out)

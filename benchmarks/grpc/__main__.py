@@ -8,18 +8,18 @@ import importlib.metadata
 import json
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import roadrunner
+from benchmarks import compiled, roadrunner
+from benchmarks.choice import available, chosen, words
 from benchmarks.contender import Contender
-from benchmarks.grpc.contenders import STREAMING, contenders, generate
+from benchmarks.grpc.contenders import ONE_ANSWER, contenders, generate
 from benchmarks.grpc.load import Idle, by_core, by_h2load, streamed
-from benchmarks.rounds import alternate, machine, ratio, summaries
+from benchmarks.rounds import against_pure, alternate, machine, ratio, summaries
 
 GO, PEER = "roadrunner", "grpcio-sync"
 QUICK = ((4, 8), (1, 1))
@@ -31,12 +31,11 @@ FAST, SLOW = 200_000, 10_000
 
 IDLE = 1000
 
-LIMIT, QUICK_LIMIT = 420.0, 90.0
+LIMIT, QUICK_LIMIT = 480.0, 150.0
 """Seconds after which no further cell begins; the cells with an aim come first."""
 
 
 def run(args: argparse.Namespace) -> dict:
-    until = time.monotonic() + (QUICK_LIMIT if args.quick else LIMIT)
     result: dict = {
         "date": datetime.date.today().isoformat(),
         "machine": {**machine(), "grpcio": importlib.metadata.version("grpcio")},
@@ -48,23 +47,25 @@ def run(args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate(folder)
-        chosen = choose(folder, args.only.split(",") if args.only else [], result["left_out"])
+        found = choose(folder, args.contenders, result["left_out"])
+        until = time.monotonic() + (QUICK_LIMIT if args.quick else LIMIT)
         try:
-            for each in chosen:
+            for each in found:
                 each.start(folder)
             count = IDLE // 4 if args.quick else IDLE
-            result["idle"] = {each.name: idle(each, folder, count) for each in chosen}
-            for name, measure in cells(folder, QUICK if args.quick else CELLS):
+            result["idle"] = {each.name: idle(each, folder, count) for each in found}
+            for name, measure in cells(folder, args.cells or (QUICK if args.quick else CELLS)):
                 if time.monotonic() > until:
                     result["left_out"][name] = "the time was up"
                     continue
-                found = alternate(
-                    chosen, partial(measure, seconds=args.seconds), args.rounds, partial(measure, seconds=0.3)
+                rounds = alternate(
+                    found, partial(measure, seconds=args.seconds), args.rounds, partial(measure, seconds=0.3)
                 )
-                result["cells"][name] = summaries(found)
-            result["stream"] = summaries(stream(chosen, folder, args))
+                result["cells"][name] = summaries(rounds)
+            if not args.cells:
+                result["stream"] = summaries(stream(found, folder, args))
         finally:
-            for each in chosen:
+            for each in found:
                 each.stop()
     return result
 
@@ -80,13 +81,10 @@ def cells(folder: Path, sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[st
 
 
 def choose(folder: Path, only: list[str], left_out: dict) -> list[Contender]:
-    """The contenders; Go RoadRunner where it can be built."""
-    built = roadrunner.build(folder) if not only or GO in only else "not asked for"
-    if isinstance(built, str):
-        left_out[GO] = built
-        print(f"{GO} is left out: {built}", file=sys.stderr)
-        built = None
-    return [each for each in contenders(folder, built) if not only or each.name in only]
+    """The contenders; Go RoadRunner and our compiled build where they can be built."""
+    program = available(GO, roadrunner.build(folder), left_out) if not only or GO in only else None
+    built = available("compiled", compiled.build(), left_out) if compiled.asked(only) else None
+    return chosen(contenders(folder, program, built), only, left_out)
 
 
 def idle(contender: Contender, folder: Path, count: int) -> dict:
@@ -101,8 +99,8 @@ def idle(contender: Contender, folder: Path, count: int) -> dict:
     return {"server": before["server"], "all": before["all"], "each_kib": round(each, 1), "count": count}
 
 
-def stream(chosen: list[Contender], folder: Path, args: argparse.Namespace) -> dict:
-    able = [each for each in chosen if each.name in STREAMING]
+def stream(found: list[Contender], folder: Path, args: argparse.Namespace) -> dict:
+    able = [each for each in found if each.name.removesuffix(compiled.SUFFIX) not in ONE_ANSWER]
 
     def measure(each: Contender) -> dict:
         count = FAST if each.name.startswith("rr") else SLOW
@@ -120,20 +118,23 @@ def table(result: dict) -> str:
             "",
             f"### {connections} connections, {streams} streams each, {client}",
             "",
-            f"| server | calls/s | x {PEER} (spread) | x {GO} (spread) | p50 ms | p99 ms | CPU µs a call |",
-            "|---|---|---|---|---|---|---|",
+            f"| server | calls/s | x {PEER} (spread) | x {GO} (spread) | x pure (CPU) | p50 ms | p99 ms | CPU µs a call |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for server, row in rows.items():
             lines.append(
                 f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} | {ratio(row, PEER, server)} |"
-                f" {ratio(row, GO, server)} | {row['p50_ms']} | {row['p99_ms']} | {row.get('cpu_us', '-')} |"
+                f" {ratio(row, GO, server)} | {against_pure(rows, server)} | {row['p50_ms']} | {row['p99_ms']} | {row.get('cpu_us', '-')} |"
             )
-    lines += ["", "### server stream of 100-byte messages", ""]
-    lines += [f"| server | messages/s | x {PEER} (spread) | CPU µs a message |", "|---|---|---|---|"]
-    for server, row in result["stream"].items():
+    if "stream" in result:
+        lines += ["", "### server stream of 100-byte messages", ""]
+        lines += [f"| server | messages/s | x {PEER} (spread) | x pure (CPU) | CPU µs a message |"]
+        lines += ["|---|---|---|---|---|"]
+    for server, row in result.get("stream", {}).items():
         failed = " FAILED" if row["failed"] else ""
         lines.append(
-            f"| {server}{failed} | {row['rate']} | {ratio(row, PEER, server)} | {row.get('cpu_us', '-')} |"
+            f"| {server}{failed} | {row['rate']} | {ratio(row, PEER, server)} |"
+            f" {against_pure(result['stream'], server)} | {row.get('cpu_us', '-')} |"
         )
     lines += [
         "",
@@ -148,12 +149,32 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """``4x8,32x1`` as numbers."""
+    return tuple((int(left), int(right)) for left, _, right in (word.partition("x") for word in words(text)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grpc", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two cells, shorter rounds: under two minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="two sizes, shorter rounds: three to four minutes"
+    )
     parser.add_argument("--rounds", type=int, help="3 unless given")
     parser.add_argument("--seconds", type=float, help="length of a round")
-    parser.add_argument("--only", help="comma list of contenders")
+    parser.add_argument(
+        "--contenders",
+        "--only",
+        type=words,
+        default=[],
+        metavar="LIST",
+        help="these only, with commas between",
+    )
+    parser.add_argument(
+        "--cells",
+        type=sizes,
+        metavar="LIST",
+        help="connections x streams, such as 4x8,32x1, and no server stream",
+    )
     parser.add_argument("--json", help="write the JSON object to this file as well")
     args = parser.parse_args()
     args.rounds = args.rounds or 3

@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks import roadrunner
+from benchmarks import compiled, roadrunner
 from benchmarks.contender import BIN, ROOT, Contender, free_port, greets
 
 HERE = Path(__file__).resolve().parent
@@ -16,8 +16,8 @@ PROTO = ROOT / "examples" / "grpc" / "echo.proto"
 STREAMS = 16
 """max_concurrent_streams: as many as the cells use at most."""
 
-STREAMING = ("rr-servicer", "rr-bytes", "grpcio-sync", "grpcio-aio", "grpclib")
-"""Who can answer with more than one message."""
+ONE_ANSWER = ("rr-one-call", "roadrunner")
+"""Whose worker cannot answer with more than one message."""
 
 
 def generate(folder: Path) -> None:
@@ -36,12 +36,12 @@ def _grpc(port: int) -> dict:
     }
 
 
-def rr_config(worker: list[str], port: int) -> str:
-    """Our configuration."""
+def rr_config(python: str, worker: list[str], port: int) -> str:
+    """Our configuration; *python* runs the workers."""
     return json.dumps(
         {
             "version": "3",
-            "server": {"command": [sys.executable, *worker]},
+            "server": {"command": [python, *worker]},
             "grpc": _grpc(port),
             "status": {"address": f"127.0.0.1:{free_port()}"},
             "logs": {"level": "warn"},
@@ -64,12 +64,14 @@ def go_config(port: int) -> str:
     )
 
 
-def contenders(folder: Path, program: Path | None = None) -> list[Contender]:
-    """All of them, with the classes that `generate` wrote to *folder*; Go RoadRunner where its *program* is."""
+def contenders(folder: Path, program: Path | None = None, built: Path | None = None) -> list[Contender]:
+    """All of them, with the classes that `generate` wrote to *folder*.
+
+    Go RoadRunner where its *program* is, our compiled build where *built*, its programs, are.
+    """
     found = [
-        _rr(folder, "rr-servicer", [str(HERE / "worker.py"), "servicer"]),
-        _rr(folder, "rr-bytes", [str(HERE / "worker.py"), "bytes"]),
-        _rr(folder, "rr-one-call", [str(roadrunner.WORKER), "grpc"]),
+        *ours(folder, BIN),
+        *(ours(folder, built, compiled.SUFFIX) if built is not None else []),
         _peer(folder, "grpcio-sync", "sync"),
         _peer(folder, "grpcio-aio", "aio"),
         _peer(folder, "grpclib", "grpclib"),
@@ -80,11 +82,19 @@ def contenders(folder: Path, program: Path | None = None) -> list[Contender]:
     return found
 
 
-def _rr(folder: Path, name: str, worker: list[str]) -> Contender:
-    command = [str(BIN / "twisted-rr"), "serve", "-c", "{folder}/{name}.yaml"]
-    return Contender(
-        name, command, HERE, config=partial(rr_config, worker), ready=greets, path=(str(folder), str(ROOT))
-    )
+def ours(folder: Path, programs: Path, suffix: str = "") -> list[Contender]:
+    """The three of ours, server and workers from the environment with these *programs*."""
+
+    def one(name: str, *worker: str) -> Contender:
+        command = [str(programs / "twisted-rr"), "serve", "-c", "{folder}/{name}.yaml"]
+        config = partial(rr_config, str(programs / "python"), list(worker))
+        return Contender(name + suffix, command, HERE, config=config, ready=greets, path=(str(folder),))
+
+    return [
+        one("rr-servicer", str(HERE / "worker.py"), "servicer"),
+        one("rr-bytes", str(HERE / "worker.py"), "bytes"),
+        one("rr-one-call", str(roadrunner.WORKER), "grpc"),
+    ]
 
 
 def _peer(folder: Path, name: str, kind: str) -> Contender:

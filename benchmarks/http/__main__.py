@@ -8,16 +8,17 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 
-from benchmarks import roadrunner
+from benchmarks import compiled, roadrunner
+from benchmarks.choice import available, chosen, unknown, words
 from benchmarks.contender import Contender
 from benchmarks.http.contenders import HERE, contenders
 from benchmarks.http.idle import descriptors, idle_cost
 from benchmarks.http.open_loop import percentiles
-from benchmarks.rounds import alternate, machine, ratio, summaries
+from benchmarks.rounds import against_pure, alternate, machine, ratio, summaries
 
 #: cell -> (wrk script, connections)
 CELLS = {"hello": ("hello.lua", 32), "varied": ("varied.lua", 32)}
@@ -60,7 +61,7 @@ def wrk(contender: Contender, script: str, connections: int, seconds: float) -> 
 def run(args: argparse.Namespace) -> dict:
     cells = {**CELLS, **(FULL if args.full else {})}
     if args.cells:
-        cells = {name: {**CELLS, **FULL}[name] for name in args.cells.split(",")}
+        cells = {name: size for name, size in {**CELLS, **FULL}.items() if name in args.cells}
     result: dict = {
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
@@ -72,37 +73,31 @@ def run(args: argparse.Namespace) -> dict:
     if args.full:
         descriptors()
     with tempfile.TemporaryDirectory() as folder:
-        chosen = choose(Path(folder), args.only.split(",") if args.only else [], result["left_out"])
+        found = choose(Path(folder), args.contenders, result["left_out"])
         try:
-            for each in chosen:
+            for each in found:
                 each.start(Path(folder))
-            result["pss_idle"] = {each.name: each.pss() for each in chosen}
+            result["pss_idle"] = {each.name: each.pss() for each in found}
             for name, (script, connections) in cells.items():
-                result["cells"][name] = cell(chosen, script, connections, args)
-            result["pss_loaded"] = {each.name: each.pss() for each in chosen}
+                result["cells"][name] = cell(found, script, connections, args)
+            result["pss_loaded"] = {each.name: each.pss() for each in found}
             if args.full:
                 # Of ours only: others close idle connections before so many are open.
-                ours = [each for each in chosen if each.name in ("rr-asgi", "rr-wsgi")]
+                ours = [each for each in found if each.name in ("rr-asgi", "rr-wsgi", "rr-asgi-compiled")]
                 result["idle"] = {each.name: idle_cost(each, IDLE) for each in ours}
             if not args.no_latency:
-                result["half_load"] = half_load(chosen, result["cells"].get("hello", {}), args)
+                result["half_load"] = half_load(found, result["cells"].get("hello", {}), args)
         finally:
-            for each in chosen:
+            for each in found:
                 each.stop()
     return result
 
 
 def choose(folder: Path, only: list[str], left_out: dict) -> list[Contender]:
-    """The contenders; Go RoadRunner where it can be built."""
-    program = None
-    if not only or GO in only:
-        built = roadrunner.build(folder)
-        if isinstance(built, str):
-            left_out[GO] = built
-            print(f"{GO} is left out: {built}", file=sys.stderr)
-        else:
-            program = built
-    return [each for each in contenders(program) if not only or each.name in only]
+    """The contenders; Go RoadRunner and our compiled build where they can be built."""
+    program = available(GO, roadrunner.build(folder), left_out) if not only or GO in only else None
+    built = available("compiled", compiled.build(), left_out) if compiled.asked(only) else None
+    return chosen(contenders(program, built), only, left_out)
 
 
 def cell(chosen: list[Contender], script: str, connections: int, args: argparse.Namespace) -> dict:
@@ -143,8 +138,9 @@ def table(result: dict) -> str:
             "",
             f"## {name}",
             "",
-            f"| server | requests/s | x its peer (spread) | x {GO} (spread) | p50 ms | p99 ms | CPU µs a request |",
-            "|---|---|---|---|---|---|---|",
+            f"| server | requests/s | x its peer (spread) | x {GO} (spread) | x pure (CPU) | p50 ms | p99 ms |"
+            " CPU µs a request |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for server, row in rows.items():
             peer = peer_of(server)
@@ -152,7 +148,7 @@ def table(result: dict) -> str:
             lines.append(
                 f"| {server}{' FAILED' if row['failed'] else ''} | {row['rate']} |"
                 f" {shown if shown == '-' else f'{shown} {peer}'} | {ratio(row, GO, server)} |"
-                f" {row['p50_ms']} | {row['p99_ms']} | {row.get('cpu_us', '-')} |"
+                f" {against_pure(rows, server)} | {row['p50_ms']} | {row['p99_ms']} | {row.get('cpu_us', '-')} |"
             )
     lines += [f"\n{name} is left out: {why}" for name, why in result["left_out"].items()]
     lines += [
@@ -188,16 +184,30 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="256 connections, no keep-alive, bodies, waiting, idle ones too"
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a round")
-    parser.add_argument("--only", help="comma list of contenders")
-    parser.add_argument("--cells", help="comma list of cells")
+    parser.add_argument("--rounds", type=int, help="5 unless given, 2 with --full")
+    parser.add_argument("--seconds", type=float, help="length of a round, 5 unless given, 2 with --full")
+    parser.add_argument(
+        "--contenders",
+        "--only",
+        type=words,
+        default=[],
+        metavar="LIST",
+        help="these only, with commas between",
+    )
+    parser.add_argument(
+        "--cells", type=words, default=[], metavar="LIST", help="these only, with commas between"
+    )
     parser.add_argument("--no-latency", action="store_true")
     parser.add_argument("--json", help="write the JSON object to this file as well")
     args = parser.parse_args()
+    unknown(parser, args.cells, [*CELLS, *FULL])
+    args.rounds = args.rounds or (2 if args.full else 5)
+    args.seconds = args.seconds or (2.0 if args.full else 5.0)
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
+    begun = time.monotonic()
     result = run(args)
+    result["took"] = round(time.monotonic() - begun)
     print(table(result))
     print()
     print(json.dumps(result))

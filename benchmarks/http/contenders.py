@@ -8,18 +8,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import roadrunner
+from benchmarks import compiled, roadrunner
 from benchmarks.contender import BIN, Contender, free_port
 
 HERE = Path(__file__).resolve().parent
 
 
-def rr_config(worker: list[str], port: int) -> str:
-    """Our configuration."""
+def rr_config(python: str, worker: list[str], port: int) -> str:
+    """Our configuration; *python* runs the workers."""
     return json.dumps(
         {
             "version": "3",
-            "server": {"command": [sys.executable, *worker]},
+            "server": {"command": [python, *worker]},
             "http": {"address": f"127.0.0.1:{port}", "pool": {"num_workers": 2}},
             "status": {"address": f"127.0.0.1:{free_port()}"},
             "logs": {"level": "warn"},
@@ -41,17 +41,15 @@ def go_config(port: int) -> str:
     )
 
 
-def contenders(program: Path | None = None) -> list[Contender]:
-    """All of them; Go RoadRunner where its *program* is.
+def contenders(program: Path | None = None, built: Path | None = None) -> list[Contender]:
+    """All of them; Go RoadRunner where its *program* is, our compiled build where *built*, its programs, are.
 
     rr-asgi holds many calls on a relay, rr-wsgi takes one at a time, and rr-worker runs RoadRunner's one-call worker.
     """
-    sdk = ["-m", "twisted_rr.worker"]
     uvicorn_options = ("--no-access-log", "--log-level", "warning", "apps:asgi")
     found = [
-        _rr("rr-asgi", [*sdk, "apps:asgi"]),
-        _rr("rr-wsgi", [*sdk, "--no-mux", "apps:wsgi"]),
-        _rr("rr-worker", [str(roadrunner.WORKER), "http"], bodies=False),
+        *ours(BIN),
+        *(ours(built, compiled.SUFFIX) if built is not None else []),
         _peer("gunicorn-sync", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "2", "apps:wsgi"),
         _peer(
             "gunicorn-gthread", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "2",
@@ -68,10 +66,20 @@ def contenders(program: Path | None = None) -> list[Contender]:
     return found
 
 
-def _rr(name: str, worker: list[str], bodies: bool = True) -> Contender:
-    command = [str(BIN / "twisted-rr"), "serve", "-w", str(HERE), "-c", "{folder}/{name}.yaml"]
-    config: Callable[[int], str] = partial(rr_config, worker)
-    return Contender(name, command, HERE, config=config, bodies=bodies)
+def ours(programs: Path, suffix: str = "") -> list[Contender]:
+    """The three of ours, server and workers from the environment with these *programs*."""
+
+    def one(name: str, worker: list[str], bodies: bool = True) -> Contender:
+        command = [str(programs / "twisted-rr"), "serve", "-w", str(HERE), "-c", "{folder}/{name}.yaml"]
+        config: Callable[[int], str] = partial(rr_config, str(programs / "python"), worker)
+        return Contender(name + suffix, command, HERE, config=config, bodies=bodies)
+
+    sdk = ["-m", "twisted_rr.worker"]
+    return [
+        one("rr-asgi", [*sdk, "apps:asgi"]),
+        one("rr-wsgi", [*sdk, "--no-mux", "apps:wsgi"]),
+        one("rr-worker", [str(roadrunner.WORKER), "http"], bodies=False),
+    ]
 
 
 def _peer(name: str, program: str, *options: str) -> Contender:
