@@ -111,17 +111,20 @@ class Control:
 
         False, and nothing was done, when anybody waits for it or anything is special.
         """
-        if not 0 < increment <= MAX_WINDOW:
+        if number:
+            stream = self._streams.get(number)
+            if stream is None or stream.waits == WINDOW:
+                return False
+            window = stream.send_window + increment
+            if not 0 < increment <= MAX_WINDOW >= window:
+                return False
+            stream.send_window = window
+            return True
+        outbox = self._outbox
+        window = outbox.window + increment
+        if outbox.starved or not 0 < increment <= MAX_WINDOW >= window:
             return False
-        if not number:
-            return self._outbox.widen_quietly(increment)
-        stream = self._streams.get(number)
-        if stream is None or stream.waits == WINDOW:
-            return False
-        window = stream.send_window + increment
-        if window > MAX_WINDOW:
-            return False
-        stream.send_window = window
+        outbox.window = window
         return True
 
     def _window_update(self, number: int, payload: bytes) -> None:

@@ -119,6 +119,7 @@ class Intake:
         session = self._session
         young = self._young
         known = self._known
+        widen = self.control.widen
         unpack = HEADER.unpack_from
         while size - pos >= HEADER_SIZE and self.stage:
             high, low, kind, flags, number = unpack(data, pos)
@@ -147,11 +148,9 @@ class Intake:
                         self._block(number, block, flags & END_STREAM != 0, "")
                 else:
                     self._headers(flags, number, data[start:end])
-            elif (
-                kind != WINDOW_UPDATE
-                or length != 4
-                or not self.control.widen(number, U32.unpack_from(data, start)[0])
-            ):
+            elif kind == WINDOW_UPDATE and length == 4 and widen(number, U32.unpack_from(data, start)[0]):
+                continue
+            else:
                 self.control.frame(kind, flags, number, data[start:end])
             if session.is_closing:
                 break

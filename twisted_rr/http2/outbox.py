@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from twisted_rr.http2.blocks import Block
 from twisted_rr.http2.flow import OVERFLOW, grown
 from twisted_rr.http2.frames import DATA, END_STREAM, HEADER, HEADER_SIZE, MAX_FRAME
-from twisted_rr.http2.settings import DEFAULT_WINDOW, MAX_WINDOW
+from twisted_rr.http2.settings import DEFAULT_WINDOW
 from twisted_rr.http2.states import CLOSED
 from twisted_rr.http2.streams import CONNECTION_WINDOW, NOTHING, TURN, WINDOW, Stream
 
@@ -32,12 +32,13 @@ class Outbox:
         transport is full.
     :ivar max_queued: of one stream, above which its exchange should wait.
     :ivar answers: counts frames of answers, roughly: whether it has changed tells whether any was sent.
+    :ivar starved: the streams that wait for that window.
     :ivar is_told: whether somebody will look at the output: the front, or the session itself.
     """
 
     __slots__ = (
-        "_is_shrunk", "_max_size", "_opening", "_round", "_session", "_starved", "answers", "is_told", "limit", "max_queued",
-        "pieces", "size", "window",
+        "_is_shrunk", "_max_size", "_opening", "_round", "_session", "answers", "is_told", "limit", "max_queued",
+        "pieces", "size", "starved", "window",
     )  # fmt: skip
 
     def __init__(self, session: Session, max_size: int, max_queued: int) -> None:
@@ -51,7 +52,7 @@ class Outbox:
         self.answers = 0
         self.is_told = False
         self._round: deque[Stream] = deque()
-        self._starved: list[Stream] = []
+        self.starved: list[Stream] = []
         self._opening = b""
         self._is_shrunk = False
 
@@ -95,26 +96,18 @@ class Outbox:
         if stream.waits == TURN:
             self._round.remove(stream)
         elif stream.waits == CONNECTION_WINDOW:
-            self._starved.remove(stream)
+            self.starved.remove(stream)
         stream.waits = NOTHING
 
     def widen(self, increment: int) -> bool:
         """WINDOW_UPDATE on the connection; False when the window overflows. Wakes the streams that wait for it."""
         self.window = grown(self.window, increment)
-        if self.window > 0 and self._starved:
-            starved = self._starved
-            self._starved = []
+        if self.window > 0 and self.starved:
+            starved = self.starved
+            self.starved = []
             for stream in starved:
                 self.enter(stream)
         return self.window != OVERFLOW
-
-    def widen_quietly(self, increment: int) -> bool:
-        """The same while no stream waits for it; False, and nothing was done, when one does or the window overflows."""
-        window = self.window + increment
-        if self._starved or window > MAX_WINDOW:
-            return False
-        self.window = window
-        return True
 
     def take(self) -> bytes:
         """The next piece to write, of about the largest size; ``b""`` when nothing can be sent."""
@@ -139,7 +132,7 @@ class Outbox:
             return
         elif first and self.window <= 0:
             stream.waits = CONNECTION_WINDOW
-            self._starved.append(stream)
+            self.starved.append(stream)
             return
         else:
             self._send_data(stream)

@@ -15,7 +15,7 @@ from twisted_rr.wire.grpc_status import INTERNAL
 
 from . import answers
 from .compression import LEAST, compress
-from .framing import PREFIX, SIZE, Inbox, framed, too_large
+from .framing import PREFIX, SIZE, framed, sole
 from .head import CallHead, Derived, UnknownEncoding
 from .reply import MuxReply, SingleReply, UndecidedReply
 from .reply import too_large as too_large_to_send
@@ -23,11 +23,11 @@ from .status import (
     CANCELLED,
     DEADLINE_EXCEEDED,
     UNAVAILABLE,
-    UNIMPLEMENTED,
     Refusal,
     Status,
     of_failure,
 )
+from .upload import Upload
 
 if TYPE_CHECKING:
     from twisted_rr.http2.streams import Stream
@@ -56,8 +56,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_call", "_first", "_full", "_half_closed", "_inbox", "_left", "_owed", "_state", "_stream", "_tick", "_told",
-        "_unary", "code", "cut", "deadline", "derived", "front", "pool", "received", "refused", "sent", "since", "size",
+        "_call", "_left", "_state", "_stream", "_tick", "_upload", "code", "cut", "deadline", "derived", "front", "pool",
+        "received", "refused", "sent", "since", "size",
     )  # fmt: skip
 
     def __init__(self, front: GrpcFront, stream: Stream, derived: Derived) -> None:
@@ -78,16 +78,8 @@ class Exchange:
         self._state = WAITING
         self._call: Any = None
         self._tick = -1
-        # the request
-        self._unary = not (pool.mux and derived.streams is not False)
-        self._inbox: Inbox | None = None
-        self._first: bytes | None = None  # the message of a unary call
-        self._half_closed = False
-        self._told = False  # the worker knows that there are no more
-        self._full = False  # the call takes no more for now; the waker is `room`
-        self._owed = 0  # bytes that the client may send again by then
-        # the answer
-        self._left = 0  # of a message that is sent in pieces
+        self._upload: Upload | None = None  # the request, unless it came whole with its head
+        self._left = 0  # of a message of the answer that is sent in pieces
 
     def describe(self) -> str:
         """One short word for logs."""
@@ -105,9 +97,10 @@ class Exchange:
         """The head is complete; with *end* there is no more."""
         if self.deadline:
             self._tick = self.front.deadlines.add(self, self.deadline)
+        upload = self._upload = Upload(self)
         if end:
             self.data(b"", True)
-        elif not self._unary:
+        elif not upload.unary:
             # Messages that came with the head open the call. The waker when none did: `flush`, this turn.
             self.front.openings.add(self)
 
@@ -115,40 +108,36 @@ class Exchange:
         """The head, and all of the request with it."""
         if self.deadline:
             self._tick = self.front.deadlines.add(self, self.deadline)
+        message = sole(data, self.front.max_receive)
+        if message is not None:
+            # Most calls.
+            self.received = 1
+            self.open().message(message, False, False)
+            return
+        self._upload = Upload(self)
         self.data(data, True)
 
     def flush(self) -> None:
         """The turn ends: a worker may speak first, and the client wait for that."""
-        if self._call is None and self._state == WAITING and not self._half_closed:
-            try:
-                self._open()
-            except Exception:
-                self.front.log.failure("{call} could not be started", call=self.describe())
-                self.fault()
+        upload = self._upload
+        if upload is None or upload.half_closed or self._call is not None or self._state != WAITING:
+            return
+        try:
+            upload.open()
+        except Exception:
+            self.front.log.failure("{call} could not be started", call=self.describe())
+            self.fault()
 
     def data(self, data: bytes, end: bool) -> bool:
         """A piece of the request. See ``http2.contract``."""
-        if self._state >= ENDED:
+        upload = self._upload
+        if self._state >= ENDED or upload is None:
             return True
-        self._half_closed = end
         try:
-            if end and self._inbox is None and len(data) >= SIZE:
-                flag, length = PREFIX.unpack_from(data)
-                if not flag and length == len(data) - SIZE:
-                    # Most calls: one message, in one piece.
-                    self._only(data[SIZE:])
-                    return True
-            inbox = self._inbox
-            if inbox is None:
-                inbox = self._inbox = Inbox(self.front.max_receive, self.derived.gzip_in)
-            inbox.feed(data)
-            self._pump(inbox)
+            return upload.feed(data, end)
         except Refusal as refusal:
             self.refuse(refusal)
-        if self._full:
-            self._owed += len(data)
-            return False
-        return True
+            return True
 
     def trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
         """Clients of gRPC have none; those of others mean nothing."""
@@ -156,85 +145,27 @@ class Exchange:
 
     def room(self) -> None:
         """The call takes messages again."""
-        if not self._full:
+        upload = self._upload
+        if upload is None or self._state >= ENDED:
             return
-        self._full = False
-        owed, self._owed = self._owed, 0
         try:
-            if self._inbox is not None and self._state < ENDED:
-                self._pump(self._inbox)
+            self._stream.consumed(upload.room())
         except Refusal as refusal:
             self.refuse(refusal)
-        if self._full:
-            self._owed += owed
-        else:
-            self._stream.consumed(owed)
 
-    def _pump(self, inbox: Inbox) -> None:
-        """Hand over the messages that are complete, as far as the call takes them."""
-        while not self._full:
-            message = inbox.next()
-            if message is None:
-                break
-            self._take(message, self._half_closed and not inbox.size)
-        if self._half_closed and not self._full:
-            if inbox.size:
-                raise Refusal(INTERNAL, "the request ends inside a message")
-            self._complete()
-
-    def _only(self, message: bytes) -> None:
-        limit = self.front.max_receive
-        if len(message) > limit:
-            raise too_large(len(message), limit)
-        if self._call is None:
-            self._open()
-        self.received += 1
-        self._call.message(message, False, False)
-
-    def _take(self, message: bytes, last: bool) -> None:
-        self.received += 1
-        if self._unary:
-            if self._first is not None:
-                raise self._one_too_many()
-            self._first = message
-            return
-        if self._call is None:
-            self._open()
-        self._told = last
-        self._full = not self._call.message(message, False, not last)
-
-    def _one_too_many(self) -> Refusal:
-        if self.derived.streams is False:
-            return Refusal(INTERNAL, "a second message for a method that takes one")
-        return Refusal(UNIMPLEMENTED, "the workers take one message a call: streaming is not supported")
-
-    def _complete(self) -> None:
-        """The client has sent everything."""
-        if self._unary:
-            if self._first is None:
-                raise Refusal(INTERNAL, "a call without a message")
-            if self._call is None:
-                self._open()
-            self._call.message(self._first, False, False)
-            self._first = None
-            return
-        if self._call is None:
-            self._open()
-        if not self._told:
-            self._told = True
-            self._call.send(b"", False)
-
-    def _open(self) -> None:
-        front = self.front
+    def open(self) -> Any:
+        """Give the call to the pool."""
         head: Any = self.derived
         if self.deadline:
-            head = CallHead(head, front.seconds, self.deadline)
-        if self.pool.mux:
-            call = self._call = self.pool.open(head, b"", True, MuxReply(self))
+            head = CallHead(head, self.front.seconds, self.deadline)
+        pool = self.pool
+        if pool.mux:
+            call = self._call = pool.open(head, b"", True, MuxReply(self))
             call.runs = True
-            return
-        reply: Any = UndecidedReply(self) if self.pool.debug else SingleReply(self)
-        self._call = self.pool.open(head, b"", True, reply)
+            return call
+        reply: Any = UndecidedReply(self) if pool.debug else SingleReply(self)
+        call = self._call = pool.open(head, b"", True, reply)
+        return call
 
     # --------------------------------------------------------------------------------- the answer
 
@@ -438,6 +369,7 @@ class Exchange:
         if self._state == ENDED and self._tick < 0 and self._call is None:
             # Most calls: nothing is left to be undone.
             self._state = OVER
+            self._upload = None
             self.front.over(self, False)
         else:
             self._gone(lost=False)
@@ -452,8 +384,7 @@ class Exchange:
         if self._state == OVER:
             return
         self._state = OVER
-        self._inbox = None
-        self._first = None
+        self._upload = None
         if self._tick >= 0:
             self.front.deadlines.discard(self, self._tick)
         self._give_up("client")
@@ -492,27 +423,3 @@ class Exchange:
         """Nobody waits for what the client has not taken by now."""
         self.cut = True
         self._gone(lost=True)
-
-
-class Openings:
-    """The calls that began in this turn and may have no message yet: one item of the turn for all of them."""
-
-    __slots__ = ("_calls", "_turn")
-
-    def __init__(self, turn: Any) -> None:
-        self._turn = turn
-        self._calls: list[Exchange] = []
-
-    def add(self, exchange: Exchange) -> None:
-        """*exchange* is flushed before the turn ends."""
-        calls = self._calls
-        if not calls:
-            self._turn.add(self)
-        calls.append(exchange)
-
-    def flush(self) -> None:
-        """The turn ends."""
-        calls = self._calls
-        self._calls = []
-        for exchange in calls:
-            exchange.flush()

@@ -25,6 +25,17 @@ def too_large(size: int, limit: int) -> Refusal:
     return Refusal(RESOURCE_EXHAUSTED, f"grpc: received message larger than max ({size} vs. {limit})")
 
 
+def sole(data: bytes, limit: int) -> bytes | None:
+    """The message in *data*, where that is one whole message of at most *limit* bytes and nothing more; None where
+    there is anything else to it, as in a compressed one."""
+    size = len(data) - SIZE
+    if 0 <= size <= limit:
+        flag, length = PREFIX.unpack_from(data)
+        if not flag and length == size:
+            return data[SIZE:]
+    return None
+
+
 class Inbox:
     """The messages of one request; gives out one at a time, so that no more is unpacked than somebody takes.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twisted_rr.http2.head import Head
 
     from .connection import Connection
+    from .metrics import Tally
     from .service import GrpcFront
 
 _TYPES: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
@@ -41,12 +42,13 @@ class Derived:
     :ivar gzip_out: answers are to be compressed.
     :ivar refusal: why the call is not served, None when it is.
     :ivar served: neither of both: it goes to the workers.
+    :ivar tally: where its calls are counted, once one has ended well.
     :ivar local: makes the handler for a service of the server's own, None for the workers'.
     """
 
     __slots__ = (
         "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
-        "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "timeout", "_context",
+        "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "tally", "timeout", "_context",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head) -> None:
@@ -62,6 +64,7 @@ class Derived:
         self.gzip_out = False
         self.refusal: Refusal | None = None
         self.local: Any = None
+        self.tally: Tally | None = None
         self._fields = [field for field in head.fields if field[0] not in pairs.OWN]
         self._metadata: pairs.Pairs | None = None
         self._packed: Any = None

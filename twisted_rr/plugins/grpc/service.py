@@ -26,7 +26,7 @@ from .answers import Ends
 from .config import GrpcSettings
 from .connection import Connection, GrpcFactory, TlsGrpcProtocol, address_of, session_settings
 from .deadlines import Deadlines
-from .exchange import Exchange, Openings
+from .exchange import Exchange
 from .head import derive
 from .health import SERVICE as HEALTH
 from .health import Health
@@ -36,6 +36,7 @@ from .reflection import SERVICES as REFLECTION
 from .reflection import Reflection
 from .routes import Routes
 from .status import UNIMPLEMENTED
+from .upload import Openings
 
 STAY: Final = 1.0
 """Seconds that a connection of the announce has before it is told to go. A GOAWAY that comes to grpc-go while it is about to
@@ -240,6 +241,19 @@ class GrpcFront(Front):
         return int(answered + sum(session.written for session in self.connections))
 
     # ------------------------------------------------------------------------------- calls
+
+    def over(self, exchange: Exchange, lost: object) -> None:
+        """See `Front`."""
+        if lost or exchange.code or exchange.cut or exchange.refused or self._access is not None:
+            super().over(exchange, lost)
+            return
+        # Most calls.
+        self.in_flight.end(exchange)
+        derived = exchange.derived
+        tally = derived.tally
+        if tally is None:
+            tally = derived.tally = self.metrics.tally(derived.path)
+        tally.add(0, self.seconds() - exchange.since)
 
     def record(self, exchange: Exchange, lost: object) -> None:
         """The metrics, and a line of the access log."""
