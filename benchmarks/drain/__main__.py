@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.drain.rig import Poller, Server, percentiles
-from benchmarks.http.__main__ import machine
+from benchmarks.rounds import machine
 from twisted_rr.draintest.processes import waited_for_cpu
 
 POLL = 0.002

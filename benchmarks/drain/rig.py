@@ -11,15 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.contender import BIN, Contender, free_port
+
 HERE = Path(__file__).resolve().parent
-BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -34,43 +28,33 @@ class Server:
         sdk: tuple[str, ...] = (),
         **sections: dict,
     ) -> None:
-        self.port, self.status_port = free_port(), free_port()
-        config = {
-            "version": "3",
-            "server": {"command": [sys.executable, "-m", "twisted_rr.worker", *sdk, app]},
-            "http": {"address": f"127.0.0.1:{self.port}", "pool": {"num_workers": 2}},
-            "status": {"address": f"127.0.0.1:{self.status_port}"},
-            "logs": {"mode": "production"},
-            **sections,
-        }
-        file = folder / f"{self.port}.yaml"
-        file.write_text(json.dumps(config))
+        self.status_port = free_port()
+
+        def config(port: int) -> str:
+            return json.dumps(
+                {
+                    "version": "3",
+                    "server": {"command": [sys.executable, "-m", "twisted_rr.worker", *sdk, app]},
+                    "http": {"address": f"127.0.0.1:{port}", "pool": {"num_workers": 2}},
+                    "status": {"address": f"127.0.0.1:{self.status_port}"},
+                    "logs": {"mode": "production"},
+                    **sections,
+                }
+            )
+
         program = (
             [str(BIN / "twisted-rr")]
             if bookkeeping
             else [sys.executable, str(HERE / "without_bookkeeping.py")]
         )
-        self.log = folder / f"{self.port}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*program, "serve", "-w", str(HERE), "-c", str(file)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(HERE)},
-            )  # fmt: skip
-        self.pid = self.process.pid
-        self.wait_ready()
+        serve = [*program, "serve", "-w", str(HERE), "-c", "{folder}/{name}.yaml"]
+        contender = Contender(f"drain-{self.status_port}", serve, HERE, config, self._is_ready)
+        contender.start(folder)
+        assert contender.process is not None
+        self.port, self.process, self.pid = contender.port, contender.process, contender.process.pid
 
-    def wait_ready(self) -> None:
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            try:
-                if Poller(self.status_port, "/ready").ask() == 200:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        self.kill()
-        raise SystemExit(f"the server did not get ready:\n{self.log.read_text()[-2000:]}")
+    def _is_ready(self, port: int) -> bool:
+        return Poller(self.status_port, "/ready").ask() == 200
 
     def cpu(self) -> float:
         """CPU seconds of the server process so far, all its threads and none of its workers; OSError once it is gone."""

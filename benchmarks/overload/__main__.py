@@ -1,4 +1,5 @@
-"""Goodput from half the capacity to three times of it, with and without `max_queue_age`. See benchmarks/README.md."""
+"""Goodput from half the capacity to three times of it, with and without `max_queue_age`; ``--costs``: the CPU time of a
+request that waits, and of one that is turned away. See benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -6,17 +7,16 @@ import argparse
 import asyncio
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.http.__main__ import machine
+from benchmarks.contender import BIN, ROOT, Contender
+from benchmarks.overload import costs
 from benchmarks.overload.client import Outcome, run
+from benchmarks.overload.costs import server_cpu
+from benchmarks.rounds import machine
 
 APPS = {
     # application, more of the SDK's options, more of the pool
@@ -24,70 +24,30 @@ APPS = {
     "mux": ("asgi", (), {"concurrency": 1}),
     "busy": ("busy", (), {"concurrency": 1}),
 }
+SERVE = [str(BIN / "twisted-rr"), "serve", "-c", "{folder}/{name}.yaml"]
 FACTORS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _serving(folder: Path, kind: str, age: float, args: argparse.Namespace) -> Iterator[int]:
+def _contender(folder: Path, kind: str, age: float, args: argparse.Namespace) -> Contender:
     app, options, more = APPS[kind]
-    port = _port()
+    worker = [sys.executable, "-m", "twisted_rr.worker", *options, f"benchmarks.overload.app:{app}"]
     pool = {"num_workers": args.workers, **more, **({"max_queue_age": f"{age}s"} if age else {})}
-    config = {
-        "version": "3",
-        "server": {
-            "command": [
-                sys.executable,
-                "-m",
-                "twisted_rr.worker",
-                *options,
-                f"benchmarks.overload.app:{app}",
-            ],
-            "env": {"SERVICE_MS": f"{args.service_ms:g}", "PYTHONPATH": str(Path(__file__).parents[2])},
-        },
-        "http": {"address": f"127.0.0.1:{port}", "pool": pool},
-        "logs": {"mode": "none"},
-        "admin": {"socket": str(folder / f"{port}.sock")},
-    }
-    file = folder / "rr.json"
-    file.write_text(json.dumps(config))
-    server = subprocess.Popen([sys.executable, "-m", "twisted_rr.cli.entry", "serve", "-c", str(file)])
-    try:
-        _wait(port)
-        yield port
-    finally:
-        if _stop(server):
-            server.kill()
-        server.wait()
+
+    def config(port: int) -> str:
+        return json.dumps(
+            {
+                "version": "3",
+                "server": {"command": worker, "env": {"SERVICE_MS": f"{args.service_ms:g}"}},
+                "http": {"address": f"127.0.0.1:{port}", "pool": pool},
+                "logs": {"mode": "none"},
+                "admin": {"socket": str(folder / f"{port}.sock")},
+            }
+        )
+
+    return Contender(f"{kind}-{age:g}", SERVE, ROOT, config)
 
 
-def _stop(server: subprocess.Popen) -> bool:
-    """SIGTERM; True when that was not enough."""
-    server.terminate()
-    try:
-        server.wait(20)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
-
-
-def _wait(port: int) -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise SystemExit("the server does not listen")
-
-
-def _cell(outcome: Outcome, factor: float) -> dict:
+def _cell(outcome: Outcome, factor: float, cpu: float) -> dict:
     return {
         "load": factor,
         "sent": outcome.sent,
@@ -98,6 +58,7 @@ def _cell(outcome: Outcome, factor: float) -> dict:
         "p50_ms": round(outcome.percentile(0.5) * 1000),
         "p99_ms": round(outcome.percentile(0.99) * 1000),
         "client_lag_ms": round(outcome.lag * 1000),
+        "server_us": round(cpu / outcome.sent * 1e6),
     }
 
 
@@ -105,13 +66,18 @@ def measure(folder: Path, kind: str, age: float, args: argparse.Namespace) -> di
     """One server, every load from low to high; the ratio of goodput at the highest to the best."""
     capacity = args.workers / (args.service_ms / 1000)
     cells = []
-    with _serving(folder, kind, age, args) as port:
-        asyncio.run(run(port, capacity / 2, 1.0, args.patience))  # everything is warm then
+    server = _contender(folder, kind, age, args)
+    server.start(folder)
+    try:
+        asyncio.run(run(server.port, capacity / 2, 1.0, args.patience))  # everything is warm then
         for factor in args.loads:
-            outcome = asyncio.run(run(port, capacity * factor, args.seconds, args.patience))
-            cells.append(_cell(outcome, factor))
+            before = server_cpu(server)
+            outcome = asyncio.run(run(server.port, capacity * factor, args.seconds, args.patience))
+            cells.append(_cell(outcome, factor, server_cpu(server) - before))
             print(".", end="", file=sys.stderr, flush=True)
             time.sleep(args.patience)  # what is left in the queue is nobody's concern in the next cell
+    finally:
+        server.stop()
     print(file=sys.stderr)
     best = max(cell["goodput"] for cell in cells)
     return {
@@ -131,12 +97,12 @@ def _table(found: list[dict]) -> str:
         lines.append(
             f"\n{each['workers']}, {age}: {each['ratio']:.2f} of the best goodput at the highest load"
         )
-        lines.append("  load  sent/s  good/s  turned away  gave up  p50 ms  p99 ms")
+        lines.append("  load  sent/s  good/s  turned away  gave up  p50 ms  p99 ms  server µs")
         for cell in each["cells"]:
             rate = each["capacity"] * cell["load"]
             lines.append(
                 f"  {cell['load']:4.2f}  {rate:6.0f}  {cell['goodput']:6.1f}  {cell['turned_away']:11d}  "
-                f"{cell['gave_up']:7d}  {cell['p50_ms']:6d}  {cell['p99_ms']:6d}"
+                f"{cell['gave_up']:7d}  {cell['p50_ms']:6d}  {cell['p99_ms']:6d}  {cell['server_us']:9d}"
             )
     return "\n".join(lines)
 
@@ -151,7 +117,18 @@ def main() -> None:
     parser.add_argument("--service-ms", type=float, default=20.0)
     parser.add_argument("--patience", type=float, default=1.0, help="seconds after which a client is gone")
     parser.add_argument("--seconds", type=float, default=5.0, help="of load in each cell")
+    parser.add_argument(
+        "--costs",
+        action="store_true",
+        help="instead, what a request costs that is served, waits, or is turned away",
+    )
     args = parser.parse_args()
+    if args.costs:
+        with tempfile.TemporaryDirectory() as folder:
+            spent = costs.measure(Path(folder), 5, 1.0)
+        print(costs.table(spent))
+        print(json.dumps({"machine": machine(), "load_average": os.getloadavg()[0], "costs": spent}))
+        return
     with tempfile.TemporaryDirectory() as folder:
         found = [measure(Path(folder), kind, age, args) for kind in args.kinds for age in args.ages]
     print(_table(found))
