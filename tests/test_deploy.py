@@ -345,6 +345,20 @@ def test_a_pre_stop_that_leaves_no_time_is_refused() -> None:
     assert "the server needs at least 5 s" in refused("preStop.seconds=57")
 
 
+def test_a_budget_that_the_pod_does_not_live_to_see_is_refused() -> None:
+    assert "terminationGracePeriodSeconds leaves the server: leave it out" in refused(
+        "config.endure.grace_period=60s"
+    )
+    assert "not below the 20 s" in refused("config.endure.grace_period=20s", "preStop.seconds=40")
+    assert container(render("config.endure.grace_period=50s"))["env"][0]["value"] == "60"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:2114", "localhost:2114", "[::1]:2114"])
+def test_a_port_that_nobody_outside_the_pod_reaches_is_refused(address: str) -> None:
+    assert "write 0.0.0.0:2114" in refused(f"config.status.address={address}")
+    assert "write 0.0.0.0:9001" in refused("config.grpc.listen=tcp://127.0.0.1:9001")
+
+
 def test_the_servers_grace_period_cannot_be_set_apart_from_the_pods() -> None:
     assert "/env/0/name" in refused("env[0].name=RR_TERMINATION_GRACE_PERIOD", "env[0].value=9")
 

@@ -36,8 +36,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (include "twisted-rr.fullname" .) .Values.existingConfigMap }}
 {{- end }}
 
-{{- /* The port of an address such as 0.0.0.0:8080, [::]:8080 or :8080. */}}
+{{- /* The port of an address such as 0.0.0.0:8080, [::]:8080 or :8080. Neither the kubelet nor a service reaches loopback. */}}
 {{- define "twisted-rr.portOf" -}}
+{{- if regexMatch "^(tcp://)?(127\\.|localhost:|\\[::1\\])" . }}
+{{- fail (printf "%s is reached from inside the pod only: write 0.0.0.0:%s" . (regexFind "[0-9]+$" .)) }}
+{{- end }}
 {{- regexFind "[0-9]+$" . }}
 {{- end }}
 
@@ -49,6 +52,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- if and .Values.preStop.command (not .Values.preStop.seconds) }}
 {{- fail "preStop.command needs preStop.seconds: the time that it takes is taken from the server's" }}
+{{- end }}
+{{- $written := dig "endure" "grace_period" "" .Values.config | toString }}
+{{- if and (regexMatch "^[0-9]+s$" $written) (ge (trimSuffix "s" $written | int) (int $left)) }}
+{{- fail (printf "config.endure.grace_period %s is not below the %d s that terminationGracePeriodSeconds leaves the server: leave it out" $written (int $left)) }}
 {{- end }}
 {{- $left }}
 {{- end }}
