@@ -149,7 +149,7 @@ def test_streams_that_are_reset_while_they_wait_leave_nothing_behind() -> None:
     for i in range(5, 100):
         front.feed(request(2 * i + 1))
         front.feed(frame(3, 0, 2 * i + 1, b"\0\0\0\x08"))
-    assert front.session.outbox.window == 0 and len(front.session.outbox._starved) == 1
+    assert front.session.outbox.window == 0 and len(front.session.outbox.starved) == 1
     front.transport.hold()
     front.feed(window_update(0, 1000))
     for i in range(100, 200):
