@@ -111,7 +111,11 @@ def read_config(
 
 def plan_budget(config: Config, environ: Mapping[str, str]) -> tuple[Budget, list[str]]:
     """The budget of a stop that *config* means, and warnings; raises `ConfigError` when it does not fit."""
-    return plan(config.settings("drain") or DrainSettings(), config.settings("endure"), environ)
+    try:
+        return plan(config.settings("drain") or DrainSettings(), config.settings("endure"), environ)
+    except ConfigError as error:
+        placed = [(each.path, each.reason, each.where or config.place(each.path)) for each in error.problems]
+        raise ConfigError([ConfigProblem(*each) for each in placed]) from None
 
 
 @implementer(IHost)

@@ -122,3 +122,20 @@ def test_check_adds_up_the_budget_of_a_stop(run, tmp_path):
     result = run("config", "check")
     assert result.exit_code == 1
     assert "finish 4s" in result.output and "flush 2s" in result.output and "budget of 5s" in result.output
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ("endure:\n  grace_period: 0s\n", "4:3: endure.grace_period: "),
+        ("endure:\n  grace_period: 5s\ndrain:\n  flush: 9s\n", "5:1: drain: "),
+        ("drain:\n  stream_grace: 1h\n", "4:3: drain.stream_grace: "),
+        ("drain:\n  announce:\n    min: 2s\n    max: 1s\n", "5:5: drain.announce.min: "),
+    ],
+)
+def test_a_budget_that_does_not_fit_is_shown_where_it_was_written(run, tmp_path, keys, place):
+    file = tmp_path / "rr.yaml"
+    file.write_text('version: "3"\nserver: {command: x}\n' + keys)
+    done = run("config", "check", str(file))
+    assert done.exit_code == 1
+    assert f"error: {file}:{place}" in done.output

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from ..errors import ConfigProblem
+from .nodes import MapNode, Node
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +33,7 @@ class Config:
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     data: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     _settings: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    _root: MapNode | None = attrs.field(default=None, repr=False)
 
     @property
     def file(self) -> str:
@@ -41,3 +43,14 @@ class Config:
     def settings(self, section: str) -> Any:
         """The frozen settings of *section*; None when it is absent. General sections are always there."""
         return self._settings.get(section)
+
+    def place(self, path: str) -> str:
+        """Where the key at *path* was written, else its section: ``file:line:column``; empty when neither was."""
+        place: str = ""
+        node: Node | None = self._root
+        for name in path.split("."):
+            entry = node.entries.get(name) if isinstance(node, MapNode) else None
+            if entry is None:
+                break
+            place, node = str(entry.mark), entry.node
+        return place

@@ -238,6 +238,7 @@ class _Loading:
             environment=environment,
             data=to_plain(root),
             settings=settings,
+            root=root,
         )
 
     def _present(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
