@@ -898,6 +898,43 @@ def test_a_mux_worker_is_told_of_the_drain():
 # ---------------------------------------------------------------------------------- debug
 
 
+@pytest.mark.parametrize("mux", [False, True])
+def test_in_a_stop_calls_have_destroy_timeout_from_when_the_listeners_close(mux):
+    world = World(mux=mux, num_workers=2, destroy_timeout=5.0).start()
+    _, to = world.open()
+    busy, idle = world.workers
+    busy.relay.output()  # it has the call
+    world.drain.enter("draining:announce")
+    world.reactor.advance(10)
+    world.drain.enter("draining:finish")
+    world.reactor.advance(4.9)
+    assert busy.process.signals == []
+    world.reactor.advance(0.2)
+    assert not to.events, "it may end now, but is not cut yet"
+    world.reactor.advance(1.1)
+    assert busy.process.signals == [signal.SIGTERM]
+    world.reactor.advance(2.1)
+    assert isinstance(to.error, WorkerDied)
+    assert idle.process.alive
+    assert world.pool.killed == 1
+
+
+def test_nobody_is_stopped_by_destroy_timeout_when_the_stop_came_first():
+    world = World(num_workers=1, destroy_timeout=5.0).start()
+    world.drain.enter("draining:finish")
+    world.pool.stopService()
+    world.workers[0].process.exit()
+    assert world.reactor.getDelayedCalls() == []
+
+
+def test_a_mux_worker_is_told_the_shorter_of_both_times():
+    world = World(mux=True, num_workers=1, destroy_timeout=5.0).start()
+    [worker] = world.workers
+    world.drain.enter("draining:finish")
+    worker.read()
+    assert worker.said_to_us == [{"draining": {"deadline_ms": 5000}}]
+
+
 def test_debug_starts_a_fresh_worker_for_each_call():
     world = World(debug=True)
     world.pool.startService()

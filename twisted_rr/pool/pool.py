@@ -33,6 +33,7 @@ from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.relay import one_call
 from twisted_rr.pool.rolling import ResetFailed, ResetReport, Rolling
+from twisted_rr.pool.parting import Parting
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 from twisted_rr.pool.spec import (
     LaunchSpec,
@@ -47,7 +48,6 @@ from twisted_rr.pool.supervisor import Supervisor
 from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
 from twisted_rr.pool.worker import Worker
 from twisted_rr.wire.call import Call
-from twisted_rr.wire.control import draining as draining_message
 from twisted_rr.wire.mux_settings import MAX_MESSAGE
 
 __all__ = ["PoolHost", "StopSchedule", "WorkerPool"]
@@ -119,7 +119,7 @@ class WorkerPool(Service):
         self._finished: list[Deferred[None]] = []
         self._supervisor = Supervisor(self, host, settings, self._log)
         self._allocator = Allocator(self.crew, host.reactor, settings.dynamic_allocator)
-        self._unwatch: Any = None
+        self._parting = Parting(self, host, self._log)
 
     # ------------------------------------------------------------------ calls
 
@@ -306,7 +306,7 @@ class WorkerPool(Service):
         self._takers.append(worker)
         self.crew.ready(worker)
         if self.crew.draining and not self.crew.stopping:
-            self._tell_draining(worker)
+            self._parting.tell(worker)
         self._serve()
         if self.settings.debug and not worker.jobs:
             worker.replaced = True
@@ -493,8 +493,7 @@ class WorkerPool(Service):
             self._log.info(
                 "pool {pool}: {count} workers, because {reason}", pool=self.name, count=count, reason=reason
             )
-        if self._host.drain is not None:
-            self._unwatch = self._host.drain.watch(self._drain_changed)
+        self._parting.start()
         self._supervisor.start()
         self.crew.starting = True
         Deferred.fromCoroutine(self._start(count, self._starts))
@@ -553,9 +552,7 @@ class WorkerPool(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        self._parting.stop()
         self._supervisor.stop()
         self._allocator.stop()
         for call in [*self._waiting.take_all(), *self._bodies]:
@@ -595,24 +592,6 @@ class WorkerPool(Service):
             self._fail(call, Draining())
         self._bodies.clear()
         self.crew.kill()
-
-    def _drain_changed(self, state: str) -> None:
-        if not self.crew.draining:
-            self.crew.maintain()  # it was called off: who died or was due meanwhile is replaced now
-        elif state.startswith("draining") and self.mux:
-            self.crew.each_ready(self._tell_draining)
-
-    def _tell_draining(self, worker: Worker) -> None:
-        """How long work may still go on, and endless streams: so that applications can end by themselves."""
-        if not self.mux or "draining" not in worker.end.settings.caps:
-            return
-        drain = self._host.drain
-        left = drain.remaining()
-        budget = getattr(drain, "budget", None)
-        grace = getattr(budget, "stream_grace", None)
-        if grace is not None:
-            grace = int(max(0.0, min(left, grace - drain.age())) * 1000)
-        worker.end.control(draining_message(int(left * 1000), grace))
 
     # ------------------------------------------------------------------ for operators
 

@@ -92,7 +92,9 @@ class PoolSettings:
         kinds.duration(), default=60.0, doc="limit for a worker's start, and for a call's wait for a worker"
     )
     destroy_timeout: float = key(
-        kinds.duration(), default=60.0, doc="how long a worker that is taken out may finish its calls"
+        kinds.duration(),
+        default=60.0,
+        doc="how long a worker that is taken out may finish its calls, and all of them once the server stops",
     )
     reset_timeout: float = key(
         kinds.duration(), default=60.0, doc="how long a worker may finish its calls in a reset"
