@@ -114,6 +114,44 @@ def test_output_is_pulled_at_the_end_of_the_turn_until_there_is_none(rig):
     assert rig.owner.asked == 4
 
 
+def test_output_that_is_pushed_has_gone_before_push_returns(rig):
+    rig.owner.output = [b"request"]
+    rig.relay.push()
+    assert rig.receive() == b"request"
+    assert rig.owner.asked == 1
+    rig.owner.output = [b"more"]
+    rig.relay.wake()
+    spin(rig.reactor, lambda: rig.owner.asked == 3)
+    assert rig.receive() == b"more"
+
+
+def test_what_push_cannot_send_whole_goes_on_when_there_is_room(rig):
+    piece = bytes(range(256)) * 16384
+    rig.owner.output = [piece]
+    rig.relay.push()
+    assert rig.owner.asked == 1
+    rig.owner.output = [b"behind it"]
+    rig.relay.push()  # not before the rest
+    assert rig.owner.asked == 1
+    got = bytearray()
+
+    def all_there():
+        got.extend(rig.receive())
+        return len(got) == len(piece) + 9
+
+    spin(rig.reactor, all_there)
+    assert got == piece + b"behind it"
+
+
+def test_a_push_to_a_worker_that_is_gone_tells_its_owner_later(rig):
+    rig.hang_up()
+    rig.owner.output = [b"request"]
+    rig.relay.push()
+    assert rig.owner.lost == []
+    spin(rig.reactor, lambda: rig.owner.lost)
+    assert len(rig.owner.lost) == 1
+
+
 def test_output_beyond_what_the_kernel_takes_goes_on_when_there_is_room(rig):
     piece = bytes(range(256)) * 1024
     rig.owner.output = [piece] * 8

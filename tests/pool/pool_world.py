@@ -95,6 +95,9 @@ class FakeRelay:
     def wake(self) -> None:
         pass
 
+    def push(self) -> None:
+        self.wake()
+
     def pause_reading(self) -> None:
         self.paused = True
 

@@ -468,6 +468,64 @@ def test_a_receiver_that_refuses_an_answer_is_told_when_the_relay_is_given_up():
     assert [event[1] for event in to.events] == ["WorkerDied"]
 
 
+def test_a_request_is_pushed_at_once_but_a_file_waits_for_the_turn():
+    single = Single()
+    single.start(b"c", b"body")
+    assert (single.owner.pushes, single.owner.dirties) == (1, 0)
+    single = Single()
+    single.start(b"c", io.BytesIO(b"body"), 4)
+    assert (single.owner.pushes, single.owner.dirties) == (0, 1)
+
+
+def test_a_request_behind_a_control_frame_waits_for_the_turn_with_it():
+    single = Single()
+    single.end.control({"ping": True})
+    single.start(b"c", b"")
+    assert (single.owner.pushes, single.owner.dirties) == (0, 1)
+
+
+def test_the_worker_has_its_next_call_before_the_client_has_the_answer():
+    single = Single()
+    order = []
+    single.owner.freed = lambda call: order.append("freed")
+    single.asked()
+    single.end.feed(answer(b"h", b"the header is parsed and kept the first time"))
+    order.clear()
+
+    class Ordered(Receiver):
+        def context(self, *said):
+            order.append("answered")
+            super().context(*said)
+
+    call = Call(None, Ordered(), single.end)
+    single.end.start(call, 0x80, b"c", b"", 0)
+    drain(single.end)
+    single.end.feed(answer(b"h", b"the header is parsed and kept the first time"))
+    assert order == ["freed", "answered"]
+    assert call.length == 44
+
+
+def test_a_call_that_began_before_a_refused_answer_is_told_of_the_end_too():
+    single = Single()
+
+    class Critical(Receiver):
+        def context(self, codec, context, body, more):
+            raise FrameError("no status")
+
+    single.asked()
+    single.end.feed(answer(b"h", b""))
+    call = Call(None, Critical(), single.end)
+    single.end.start(call, 0, b"c", b"", 0)
+    drain(single.end)
+    nexts = []
+    single.owner.freed = lambda call: nexts.append(single.start(b"next"))
+    with pytest.raises(FrameError, match="no status"):
+        single.end.feed(answer(b"h", b""))
+    single.end.fail_all(lambda call: WorkerDied(7, "bad frame"))
+    assert [event[1] for event in call.to.events] == ["WorkerDied"]
+    assert [event[1] for event in nexts[0].to.events] == ["WorkerDied"]
+
+
 def test_the_next_call_may_start_out_of_freed():
     single = Single()
     nexts = []

@@ -131,7 +131,7 @@ class ServerOwner:
     """Owns a `MuxServerEnd` or a `SingleServerEnd`."""
 
     def __init__(self) -> None:
-        self.dirties = 0
+        self.dirties = self.pushes = 0
         self.free: list[Call] = []
         self.asked: list[Call] = []
         self.elsewhere = False
@@ -140,6 +140,9 @@ class ServerOwner:
 
     def dirty(self) -> None:
         self.dirties += 1
+
+    def push(self) -> None:
+        self.pushes += 1
 
     def freed(self, call: Call) -> None:
         self.free.append(call)

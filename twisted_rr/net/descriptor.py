@@ -123,6 +123,22 @@ class RelayDescriptor:
         if not self._writing and not self.closed:
             self._turn.add(self)
 
+    def push(self) -> None:
+        """There is output, one piece of it as a rule: that is sent now, what is left before this turn ends.
+
+        For what nothing can be joined with. Nothing is told to the owner from within, whatever the kernel says.
+        """
+        if self._writing or self._pending or self.closed:
+            return  # it is pulled by doWrite, or by flush
+        data = self._owner.relay_output()
+        try:
+            sent: int = self._send(data)
+        except OSError:
+            sent = 0  # no room, or an error, which flush meets again
+        if sent < len(data):
+            self._pending = memoryview(data)[sent:]
+            self._turn.add(self)
+
     def pause_reading(self) -> None:
         """Leave bytes from the worker in the kernel."""
         if self._reading and not self.closed:

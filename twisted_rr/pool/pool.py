@@ -19,6 +19,7 @@ from twisted_rr.errors import (
     Draining,
     NoFreeWorker,
     Overloaded,
+    PoolError,
     QueueFull,
     TooLarge,
     WorkerStartError,
@@ -169,7 +170,10 @@ class WorkerPool(Service):
         if not self.running or self.crew.stopping:
             self._fail_later(call, Draining())
         elif self._known and not self.mux:
-            self._collect(call)
+            if more or body:
+                self._collect(call)
+            else:
+                self._whole(call)
         else:
             self._enqueue(call)
         return call
@@ -179,6 +183,17 @@ class WorkerPool(Service):
         call.end = self._collecting
         self._bodies.add(call)
         self._collecting.pump(call)
+
+    def _whole(self, call: Call) -> None:
+        """As `_collect`, of a call without content."""
+        call.spool = call.head.spool()
+        try:
+            call.spool.finish()
+        except (OSError, PoolError) as error:
+            self._close_spool(call)
+            self._fail_later(call, error)
+            return
+        self._enqueue(call)
 
     def _collected(self, call: Call) -> None:
         self._bodies.discard(call)
@@ -204,7 +219,8 @@ class WorkerPool(Service):
         self._waiting.put(call)
         # Its wakers: a worker that gets free (call_freed, worker_room), one that gets ready, and the timer.
         self._allocator.shortage()
-        self.crew.maintain()
+        if self.debug or len(self._takers) < self.crew.target():
+            self.crew.maintain()
 
     def _free(self, but: Worker | None = None) -> Worker | None:
         """The worker with the fewest calls that takes one more; among equals the one that rested longest."""

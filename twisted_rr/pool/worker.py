@@ -338,6 +338,9 @@ class Worker:
     def dirty(self) -> None:
         self._relay.wake()
 
+    def push(self) -> None:
+        self._relay.push()
+
     def freed(self, call: Call) -> None:
         # ``call.answered`` alone is not set by an answer of one frame.
         if not self.answered and (call.answered or (call.ended and not call.cancelled)):

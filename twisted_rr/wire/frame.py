@@ -90,6 +90,11 @@ def parse_prefix(first: bytes) -> tuple[int, int, int, int]:
     return fields
 
 
+def parsed_before(first: bytes) -> tuple[int, int, int, int] | None:
+    """What `parse_prefix` said of the same twelve bytes, as far as that is remembered. Raises nothing."""
+    return _parsed.get(first)
+
+
 def looks_wrong(first: bytes) -> bool:
     """Whether already the first byte shows that no frame begins here.
 

@@ -26,6 +26,7 @@ from twisted_rr.wire.frame import (
     garbage,
     looks_wrong,
     parse_prefix,
+    parsed_before,
     prefix,
 )
 from twisted_rr.wire.payload import STOP_ANSWER, asks_replacement
@@ -50,8 +51,15 @@ class SingleServerOwner(Protocol):
     def dirty(self) -> None:
         """There is something to `take`. Said once, until a ``take`` returned nothing."""
 
+    def push(self) -> None:
+        """There is something to `take`, all that there is in one piece: send it at once."""
+
     def freed(self, call: Call) -> None:
-        """The worker is idle again; look at ``accepting`` before giving it another call."""
+        """The worker is idle again; look at ``accepting`` before giving it another call.
+
+        Said before the call's receiver gets an answer that is complete in one frame, so that the worker has its next call
+        while the client is sent that answer.
+        """
 
     def refused(self, call: Call) -> bool:
         """The worker answered ``{"stop":true}``: replace it, and run the call elsewhere if True is returned."""
@@ -81,7 +89,7 @@ class SingleServerEnd:
     __slots__ = (
         "owner", "max_context", "limit", "load", "accepting", "missed", "call", "streaming",
         "_head", "_body", "_left", "_urgent", "_dirty", "_asked", "_stopped", "_paused", "_lost",
-        "_pending", "_rest", "_more", "_error",
+        "_pending", "_rest", "_more", "_error", "_unended",
     )  # fmt: skip
 
     def __init__(self, owner: Any, max_context: int = 1048576) -> None:
@@ -108,6 +116,7 @@ class SingleServerEnd:
         self._rest = 0  # bytes of it still to come
         self._more = False  # its STREAM bit
         self._error: list[bytes] | None = None  # it is an ERROR frame: its text so far
+        self._unended: Call | None = None  # its receiver took no end: `fail_all` tells it
 
     # ------------------------------------------------------------------ calls, as the owner sees them
 
@@ -124,19 +133,21 @@ class SingleServerEnd:
         if len(context) + length > MAX_PAYLOAD:
             raise TooLarge(f"{len(context) + length} bytes of payload, a frame holds {MAX_PAYLOAD}")
         head = prefix(4, flags, 0, len(context) + length) + _ONE.pack(len(context)) + context
-        if isinstance(body, bytes):
-            self._head = head + body
-        else:
-            self._head = head
-            self._body = body
-            self._left = length
         call.end = self
         self.call = call
         self.load = 1
         self._asked = False
         self._stopped = False
         self.streaming = False
-        self._wake()
+        if not isinstance(body, bytes):
+            self._head = head
+            self._body = body
+            self._left = length
+            self._wake()
+            return
+        self._head = head + body if body else head
+        if not self._dirty:
+            self.owner.push()
 
     def pump(self, call: Call) -> None:
         """For `Call`: nothing; the whole body was given to `start`."""
@@ -175,8 +186,10 @@ class SingleServerEnd:
         self.call = None
         self.load = 0
         self._body = None
-        if call is not None and not call.ended:
-            call.fail(error_for(call))
+        for lost in (self._unended, call):
+            if lost is not None and not lost.ended:
+                lost.fail(error_for(lost))
+        self._unended = None
 
     # ------------------------------------------------------------------ towards the worker
 
@@ -228,6 +241,21 @@ class SingleServerEnd:
         """
         if self._lost:
             return
+        call = self.call
+        if (
+            call is not None
+            and self._asked
+            and not (
+                self._head
+                or self._left
+                or self._rest
+                or self._pending.size
+                or call.answered
+                or call.cancelled
+            )
+            and self._whole(call, data)
+        ):
+            return
         if self._pending.size:
             data = self._pending.join(data)
         try:
@@ -246,6 +274,32 @@ class SingleServerEnd:
             self._paused = True
             self.owner.pause()
 
+    def _whole(self, call: Call, data: bytes) -> bool:
+        """Whether *data* is one frame and a complete answer, as most are; if so it was handled."""
+        known = parsed_before(data[:PREFIX])
+        if known is None:
+            return False
+        hl, flags, bits, length = known
+        if hl != 4 or bits or flags & ERROR or len(data) != 16 + length:
+            return False
+        split = int.from_bytes(data[PREFIX:16], "little")
+        if split > length or split > self.max_context or (split == length == len(STOP_ANSWER)):
+            return False
+        call.length = length - split
+        call.answered = True
+        call.held = None
+        call.ended = True
+        self._free(call)
+        middle = 16 + split
+        try:
+            call.to.context(flags & CODECS, data[16:middle], data[middle:], False)
+        except FrameError:
+            self._lost = True
+            call.ended = False
+            self._unended = call
+            raise
+        return True
+
     def eof(self) -> None:
         """The worker closed its end.
 
@@ -262,6 +316,8 @@ class SingleServerEnd:
             self._piece(piece)
             return len(piece)
         size = len(data) - pos
+        if self.call is None and not self.accepting:
+            return size  # nobody waits for it, in however many pieces it comes
         if size < PREFIX:
             if looks_wrong(data[pos : pos + 1]):
                 raise garbage(data[pos:])
@@ -297,8 +353,6 @@ class SingleServerEnd:
         waiting to be written. One that goes may still answer the call that was written before it said so: nobody waits
         for that.
         """
-        if self.call is None and not self.accepting:
-            return len(data) - pos
         said = data[pos : pos + PREFIX + len(_WANTS_OUT)]
         if said[:1] + said[2:6] != _WANTS_OUT_HEAD:
             raise self._out_of_turn(data, pos)
