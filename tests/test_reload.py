@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from twisted_rr import build, reload
+from twisted_rr import reload
 from twisted_rr.build import Builder, read_config, registry
 from twisted_rr.config.keys import keys_of
 from twisted_rr.discovery import discover
@@ -488,7 +488,7 @@ def test_every_key_that_is_said_to_change_live_exists(world: World) -> None:
 
 
 def test_the_table_in_the_docs_is_what_the_code_does(world: World) -> None:
-    page = (Path(build.__file__).parents[1] / "docs" / "reload.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "reload.md").read_text()
     table = page.partition("<!-- table -->")[2].partition("<!-- end of table -->")[0]
     told_live, told_fixed = set(), set()
     for row in table.splitlines():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
 
 from twisted_rr.errors import ExecTimeout
 from twisted_rr.pool.host import PoolHost
@@ -37,8 +36,8 @@ class Supervisor:
         self._stream_timeout = settings.stream_timeout
         self._log = log
         self._timer: Any = None
-        self._asked: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()  # when for their stacks
-        self._fitted: WeakSet[Worker] = WeakSet()  # were seen within max_worker_memory
+        self._asked: dict[Worker, float] = {}  # when for their stacks, not long ago
+        self._fitted: set[Worker] = set()  # were seen within max_worker_memory
         self._told_large = False
         self._next_look = 0.0
         self._tick = TICK
@@ -102,7 +101,8 @@ class Supervisor:
             request=request,
         )
         # Before the cancel, which would change what they show. Calls that hang together hang alike.
-        asked = now - self._asked.get(worker, float("-inf")) >= CANCEL and ask(worker.pid, worker.told_pid)
+        self._asked = {each: when for each, when in self._asked.items() if now - when < CANCEL}
+        asked = worker not in self._asked and ask(worker.pid, worker.told_pid)
         if asked:
             self._asked[worker] = now
         call.fail(ExecTimeout(self._limits.exec_ttl))
@@ -137,6 +137,7 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         crew = self._pool.crew
+        self._fitted.intersection_update(crew.workers)
         for worker in list(crew.workers):
             if worker.ready and not crew.goes(worker):
                 state = self._past(worker, now)

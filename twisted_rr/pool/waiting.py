@@ -208,9 +208,9 @@ class Collecting(Lobby):
                 call.spool.write(piece if isinstance(piece, bytes) else piece.data)
             if not call.more:
                 call.spool.finish()  # what the spool makes of the body may be refused: here, not at a worker
-        except OSError as error:
+        except OSError as full:
             self._left(call)
-            self._failed(call, ApplicationError(f"the body cannot be stored: {error.strerror}"))
+            self._failed(call, ApplicationError(f"the body cannot be stored: {full.strerror}"))
             return
         except PoolError as error:
             self._left(call)

@@ -14,6 +14,7 @@ import msgspec
 
 from twisted_rr.errors import FrameError
 from twisted_rr.wire.grpc_status import decode_status, with_details
+from twisted_rr.wire.json_shapes import read_grpc_call
 
 Metadata = list[tuple[str, Any]]
 """Pairs of a key in lower case and a value: str, or bytes when the key ends with ``-bin``."""
@@ -25,17 +26,6 @@ AUTH_TYPE: Final = ":peer.auth-type"
 
 _dump: Final = msgspec.json.Encoder().encode
 _load: Final = msgspec.json.Decoder().decode
-
-
-class _Request(msgspec.Struct):
-    """The request's context."""
-
-    service: str
-    method: str
-    context: dict[str, list[str]] | None = None
-
-
-_request: Final = msgspec.json.Decoder(_Request).decode
 
 
 def encode_single_call(
@@ -66,7 +56,7 @@ def decode_single_call(data: bytes) -> tuple[str, str, Metadata, int | None, str
     :raises FrameError: not this shape.
     """
     try:
-        request = _request(data)
+        request = read_grpc_call(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FrameError(f"gRPC call context: {error}", data) from error
     metadata: Metadata = []

@@ -13,6 +13,7 @@ import msgspec
 
 from twisted_rr.errors import FrameError
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_PROTO
+from twisted_rr.wire.json_shapes import read_request
 from twisted_rr.wire.protobuf import BYTES, VARINT, entry, fields, read_entry, string, tag, text, varint
 
 _dump: Final = msgspec.json.Encoder().encode
@@ -296,7 +297,7 @@ def _map(value: Any) -> dict[str, Any]:
 
 def _read_json_request(data: bytes) -> HttpRequest:
     try:
-        told = _told(data)
+        told = read_request(data)
     except Exception:  # another shape, or bytes that are not UTF-8
         return _read_other_request(data)
     headers = {name: [value.encode() for value in values] for name, values in told.headers.items()}
@@ -313,24 +314,6 @@ def _read_json_request(data: bytes) -> HttpRequest:
         None if uploads is None else _dump(uploads),
         told.attributes,
     )
-
-
-class _Told(msgspec.Struct):
-    """RoadRunner's JSON request as nearly all are."""
-
-    remoteAddr: str = ""  # noqa: N815
-    protocol: str = ""
-    method: str = ""
-    uri: str = ""
-    headers: dict[str, list[str]] = {}
-    cookies: dict[str, Any] = {}
-    rawQuery: str = ""  # noqa: N815
-    parsed: bool = False
-    uploads: Any = None
-    attributes: dict[str, Any] = {}
-
-
-_told: Final = msgspec.json.Decoder(_Told).decode
 
 
 def _read_other_request(data: bytes) -> HttpRequest:

@@ -8,6 +8,8 @@ import traceback
 from types import TracebackType
 
 _OURS = os.path.dirname(__file__)
+_COMPILED = os.path.join(*__name__.split(".")[:-1], "")
+"""What mypyc says of a file of ours: where it was when it was compiled, from the root of the source."""
 
 
 def say(text: str) -> None:
@@ -35,6 +37,6 @@ def without_us(error: BaseException) -> TracebackType | None:
 
 
 def _leads(filename: str) -> bool:
-    return filename.startswith((_OURS, "<frozen importlib")) or filename.endswith(
+    return filename.startswith((_OURS, _COMPILED, "<frozen importlib")) or filename.endswith(
         os.path.join("importlib", "__init__.py")
     )

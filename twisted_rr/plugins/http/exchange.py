@@ -135,9 +135,9 @@ class Exchange(RequestHead):
         except BadForm as error:
             self._refuse(error)
             return
-        except OSError as error:
+        except OSError as full:
             text = "{request}: its content cannot be stored: {error}"
-            self.front.log.error(text, request=self.describe(), error=error)
+            self.front.log.error(text, request=self.describe(), error=full)
             self._answer(507, NOT_STORED)
             return
         self._collecting = None
@@ -173,9 +173,9 @@ class Exchange(RequestHead):
             self._call = None
         try:
             self.session.respond(answer.head, body, more or bool(trailers))
-        except BadResponse as error:
+        except BadResponse as refused:
             self._state = WAITING
-            self._nonsense(error)
+            self._nonsense(refused)
             return
         if trailers and not more:
             self._end_with(trailers)
