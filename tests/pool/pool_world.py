@@ -215,9 +215,15 @@ class MuxCall:
 class World:
     """``pool`` with its fakes; `up` brings workers to the end of their handshake."""
 
-    def __init__(self, mux: bool = False, random: Callable[[], float] = lambda: 0.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        mux: bool = False,
+        random: Callable[[], float] = lambda: 0.0,
+        drain: Callable[[FakeReactor], Any] = lambda reactor: FakeDrain(),
+        **settings: Any,
+    ) -> None:
         self.reactor = FakeReactor()
-        self.drain = FakeDrain()
+        self.drain = drain(self.reactor)
         self.relays: list[FakeRelay] = []
         self.mux = mux
         self.started = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 from pool_world import World
 
 from twisted_rr.errors import NoFreeWorker
@@ -103,11 +102,9 @@ def test_a_worker_that_gets_ready_in_a_drain_is_told_of_it_too() -> None:
 
 
 def test_workers_are_told_how_long_endless_streams_may_go_on() -> None:
-    world = World(mux=True, num_workers=1)
-    drain = Drain(Budget(total=30.0, stream_grace=5.0), world.reactor.seconds)
-    world.pool._host = attrs.evolve(world.pool._host, drain=drain)
-    world.pool.crew._host = world.pool._host
-    world.start()
+    budget = Budget(total=30.0, stream_grace=5.0)
+    world = World(mux=True, num_workers=1, drain=lambda reactor: Drain(budget, reactor.seconds)).start()
+    drain = world.drain
     drain.start()
     drain.ready()
     drain.begin("SIGTERM")
