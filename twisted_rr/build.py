@@ -31,7 +31,8 @@ from twisted_rr.lifecycle.admin.settings import AdminSettings
 from twisted_rr.lifecycle.budget import Budget, plan
 from twisted_rr.lifecycle.clock import MonotonicClock
 from twisted_rr.lifecycle.notify import Notifier
-from twisted_rr.lifecycle.phases import FRONT, STATUS, WORKERS, Server
+from twisted_rr.lifecycle.phases import FRONT, STATUS, WORKERS
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.lifecycle.watchdog import Watchdog, watchdog_interval
 from twisted_rr.log import logger

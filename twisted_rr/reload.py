@@ -23,7 +23,7 @@ from twisted_rr.interfaces import IReloadable
 from twisted_rr.lifecycle.admin.settings import AdminSettings
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import DRAINED, RUNNING, WrongState
-from twisted_rr.lifecycle.phases import Server
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.log import logger
 from twisted_rr.pool import confine

@@ -21,8 +21,8 @@ from twisted_rr.build import make_server, read_config
 from twisted_rr.config import Config
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
 from twisted_rr.lifecycle import termination
-from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.net.inherited import Inherited, claim
 from twisted_rr.reload import working_folder

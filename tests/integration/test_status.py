@@ -27,7 +27,7 @@ from twisted.internet.epollreactor import EPollReactor
 
 from twisted_rr.interfaces import IHealth
 from twisted_rr.lifecycle.budget import Budget
-from twisted_rr.lifecycle.phases import Server
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.plugins.status.config import StatusSettings
 from twisted_rr.plugins.status.service import StatusService
 from twisted_rr.testing.host import FakeHost

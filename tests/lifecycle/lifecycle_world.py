@@ -13,7 +13,7 @@ from zope.interface import implementer
 from twisted_rr.interfaces import IFront
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.in_flight import InFlight
-from twisted_rr.lifecycle.phases import Server
+from twisted_rr.lifecycle.server import Server
 
 QUICK = Budget(total=10.0)
 

@@ -141,7 +141,7 @@ def test_under_twistd_the_code_arrives_and_a_real_signal_drains() -> None:
         from twisted.application import app, service
         from twisted_rr.lifecycle.budget import Budget
         from twisted_rr.lifecycle.in_flight import InFlight
-        from twisted_rr.lifecycle.phases import Server
+        from twisted_rr.lifecycle.server import Server
         from zope.interface import implementer
         from twisted_rr.interfaces import IFront
 

@@ -25,7 +25,8 @@ from twisted_rr.lifecycle.drain import (
     STOPPING,
     WrongState,
 )
-from twisted_rr.lifecycle.phases import PHASES, Phase, PhaseFailed, Server, StartEnded
+from twisted_rr.lifecycle.phases import PHASES, Phase, PhaseFailed
+from twisted_rr.lifecycle.server import Server, StartEnded
 from twisted_rr.testing.pool import FakePool
 
 ANNOUNCING = Budget(total=20.0, announce_min=2.0, announce_max=5.0, announce_quiet=2.0)

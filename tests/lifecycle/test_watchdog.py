@@ -14,8 +14,9 @@ from twisted.internet.task import Clock
 from twisted_rr.build import make_server, read_config
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.in_flight import InFlight
+from twisted_rr.lifecycle.movement import Movement
 from twisted_rr.lifecycle.notify import Notifier
-from twisted_rr.lifecycle.watchdog import Progress, Watchdog, watchdog_interval
+from twisted_rr.lifecycle.watchdog import Watchdog, watchdog_interval
 
 
 class Manager:
@@ -197,11 +198,11 @@ def in_flight_of(*items: Any) -> InFlight:
 
 
 def test_nothing_that_moves_is_no_progress() -> None:
-    assert not Progress(lambda: [in_flight_of(Item())]).moved(0.0)
+    assert not Movement(lambda: [in_flight_of(Item())]).moved(0.0)
 
 
 def test_one_sign_counts_for_a_few_seconds() -> None:
-    progress = Progress(list, patience=5.0)
+    progress = Movement(list, patience=5.0)
     progress.mark(10.0)
     assert progress.moved(14.9)
     assert not progress.moved(15.0)
@@ -211,7 +212,7 @@ def test_one_sign_counts_for_a_few_seconds() -> None:
 def test_an_exchange_less_is_progress(end: str) -> None:
     item = Item()
     flights = in_flight_of(item, Item())
-    progress = Progress(lambda: [flights], patience=5.0)
+    progress = Movement(lambda: [flights], patience=5.0)
     progress.mark(0.0)
     getattr(flights, end)(item)
     assert progress.moved(8.0)
@@ -220,7 +221,7 @@ def test_an_exchange_less_is_progress(end: str) -> None:
 def test_bytes_answered_are_progress() -> None:
     item = Download()
     flights = in_flight_of(item)
-    progress = Progress(lambda: [flights], patience=5.0)
+    progress = Movement(lambda: [flights], patience=5.0)
     progress.mark(0.0)
     item.size = 65536
     assert progress.moved(8.0)
@@ -231,7 +232,7 @@ def test_bytes_count_although_a_bigger_answer_has_just_ended() -> None:
     small, big = Download(), Download()
     flights = in_flight_of(small, big)
     big.size = 1_000_000
-    progress = Progress(lambda: [flights], patience=5.0)
+    progress = Movement(lambda: [flights], patience=5.0)
     progress.mark(0.0)
     flights.end(big)
     assert progress.moved(1.0)
@@ -241,7 +242,7 @@ def test_bytes_count_although_a_bigger_answer_has_just_ended() -> None:
 
 def test_what_only_arrives_is_no_progress() -> None:
     flights = in_flight_of(Item())
-    progress = Progress(lambda: [flights], patience=5.0)
+    progress = Movement(lambda: [flights], patience=5.0)
     progress.mark(0.0)
     flights.begin(Item())
     assert not progress.moved(8.0)

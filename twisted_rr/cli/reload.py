@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted_rr import log
-from twisted_rr.lifecycle.phases import Server
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.tap import reset
 
 

@@ -18,8 +18,8 @@ from twisted_rr.config import Config
 from twisted_rr.discovery import ServerPlugin
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
 from twisted_rr.lifecycle.budget import Budget
-from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.process import Process
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.net.inherited import Inherited
 from twisted_rr.tap import follow, own
 

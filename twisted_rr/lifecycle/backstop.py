@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from twisted_rr.lifecycle.exits import EXIT_CUT, EXIT_FORCED
 
 if TYPE_CHECKING:
-    from twisted_rr.lifecycle.phases import Server
+    from twisted_rr.lifecycle.server import Server
 
 _TICK = 0.25
 #: A reactor that has not turned for so long is blocked.

@@ -1,6 +1,6 @@
 """The one lifecycle state and the one deadline: an explicit table of states and events.
 
-Drain knows when it must end and tells who watches; the order in which services stop is in `phases`,
+Drain knows when it must end and tells who watches; the order in which services stop is in `stopping`,
 what the states mean to a probe in `plugins.status`. Whether the server is stuck is computed there too,
 apart from the state: a stuck server is still, say, ``draining:finish``.
 """

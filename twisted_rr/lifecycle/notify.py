@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rr.lifecycle.drain import RUNNING, STOPPING, Drain
-from twisted_rr.lifecycle.watchdog import Progress
+from twisted_rr.lifecycle.movement import Movement
 from twisted_rr.log import logger
 
 # Twice the interval, so that one late turn of ours does not get the unit killed.
@@ -62,14 +62,14 @@ class Notifier:
         drain: Drain,
         clock: IReactorTime,
         line: Callable[[], str],
-        progress: Progress | None = None,
+        movement: Movement | None = None,
     ) -> Callable[[], None]:
         """Tell each state of *drain*, and *line* every second while it drains; returns the call that ends it.
 
-        While it drains more time is asked for as long as there is *progress*; without one, only a change of
+        While it drains more time is asked for as long as there is *movement*; without one, only a change of
         state counts as such.
         """
-        follower = _Follower(self, drain, clock, line, progress or Progress(list))
+        follower = _Follower(self, drain, clock, line, movement or Movement(list))
         return follower.close
 
 
@@ -82,19 +82,19 @@ class _Follower:
         drain: Drain,
         clock: IReactorTime,
         line: Callable[[], str],
-        progress: Progress,
+        movement: Movement,
     ) -> None:
         self._notifier = notifier
         self._drain = drain
         self._clock = clock
         self._line = line
-        self._progress = progress
+        self._movement = movement
         self._timer: IDelayedCall | None = None
         self._told_stopping = False
         self._unwatch = drain.watch(self._changed)
 
     def _changed(self, state: str) -> None:
-        self._progress.mark(self._clock.seconds())
+        self._movement.mark(self._clock.seconds())
         if state == RUNNING:
             self._notifier.ready(self._line())
         elif self._drain.draining and not self._told_stopping:
@@ -116,7 +116,7 @@ class _Follower:
     def _more_time(self) -> list[str]:
         """Never beyond our own end, and not without progress: what hangs is systemd's to kill."""
         now = self._clock.seconds()
-        moved = self._progress.moved(now)
+        moved = self._movement.moved(now)
         left = round((self._drain.end - now) * 1_000_000)
         if not moved or left <= 0:
             return []

@@ -12,7 +12,7 @@ from .exits import Exits
 from .signals import Signals
 
 if TYPE_CHECKING:
-    from .phases import Server
+    from .server import Server
     from .settings import DrainSettings
 
 

@@ -20,7 +20,8 @@ from twisted_rr.lifecycle.report import DRAINED, Report, Tally, outcome_of
 from twisted_rr.log import logger
 
 if TYPE_CHECKING:
-    from twisted_rr.lifecycle.phases import Phase, Server
+    from twisted_rr.lifecycle.phases import Phase
+    from twisted_rr.lifecycle.server import Server
 
 # What a phase gets when the plan has no time left for it (a stopped and continued process, a blocked
 # reactor): enough to act, too little to hold the exit.

@@ -1,14 +1,14 @@
-"""What keeps systemd's two timers from ending us: WATCHDOG=1, and the proof that a stop deserves more time.
+"""What keeps systemd's watchdog from ending us: WATCHDOG=1, and only while /health would say yes.
 
-A blind ticker would keep a stuck server alive for ever, so both speak only on evidence. What /health and
-an exchange mean is the caller's; the datagrams are sent by `notify`.
+A blind ticker would keep a stuck server alive for ever. What /health means is the caller's; the datagrams are sent by
+`notify`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,9 +17,6 @@ from twisted_rr.log import logger
 
 if TYPE_CHECKING:
     from twisted_rr.lifecycle.notify import Notifier
-
-# A stop that finishes something every few seconds is going on; one second without a sign is no evidence.
-_PATIENCE = 5.0
 
 
 def watchdog_interval(environ: Mapping[str, str]) -> float | None:
@@ -98,41 +95,3 @@ class Watchdog(Service):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-
-
-class Progress:
-    """Whether work has moved lately: less in flight, more completed, or more bytes answered.
-
-    Work that only *arrives* is no progress.
-
-    :param in_flights: the `InFlight` of every front.
-    :param patience: for how many seconds one sign counts.
-    """
-
-    def __init__(self, in_flights: Callable[[], Iterable[Any]], patience: float = _PATIENCE) -> None:
-        self._in_flights = in_flights
-        self._patience = patience
-        self._at: float | None = None
-        self._done = self._answered = 0
-
-    def mark(self, now: float) -> None:
-        """Something moved that is not counted here, such as the lifecycle's state."""
-        self._at = now
-        self._look()
-
-    def moved(self, now: float) -> bool:
-        """Whether the last sign, of those since the last call too, is young enough at monotonic *now*."""
-        if self._look():
-            self._at = now
-        return self._at is not None and now - self._at < self._patience
-
-    def _look(self) -> bool:
-        """Compare with the last look. Whatever leaves the set is counted as done, one way or another."""
-        sets = list(self._in_flights())
-        done = sum(int(getattr(each, name, 0)) for each in sets for name in ("finished", "cut", "lost"))
-        items = [item for each in sets for item in getattr(each, "items", list)()]
-        answered = sum(int(getattr(item, "size", 0)) for item in items)
-        # Bytes of an exchange that is over leave the sum, but then something was done.
-        moved = done > self._done or answered > self._answered
-        self._done, self._answered = done, answered
-        return moved

@@ -13,8 +13,9 @@ from twisted_rr.interfaces import IHost, IMetrics
 from twisted_rr.lifecycle.admin import place
 from twisted_rr.lifecycle.admin.place import Place
 from twisted_rr.lifecycle.admin.service import AdminService
-from twisted_rr.lifecycle.phases import CONTROL, Server
+from twisted_rr.lifecycle.phases import CONTROL
 from twisted_rr.lifecycle.previous_exit import PreviousExit
+from twisted_rr.lifecycle.server import Server
 
 
 def install(

@@ -11,8 +11,9 @@ from typing import Any
 import twisted_rr
 from twisted_rr.lifecycle.blockers import blockers_of
 from twisted_rr.lifecycle.drain import DRAINED
-from twisted_rr.lifecycle.phases import FRONT, Server, name_of
+from twisted_rr.lifecycle.phases import FRONT, name_of
 from twisted_rr.lifecycle.report import Tally
+from twisted_rr.lifecycle.server import Server
 
 #: So many calls are told one by one, the oldest first.
 MOST_CALLS = 100

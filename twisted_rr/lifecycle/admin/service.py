@@ -22,8 +22,8 @@ from twisted_rr.lifecycle.admin.progress import Progress
 from twisted_rr.lifecycle.admin.verbs import Verbs
 from twisted_rr.lifecycle.admin.waits import Waits
 from twisted_rr.lifecycle.drain import STOPPING
-from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.previous_exit import CLEAN, FAILED, PreviousExit, StateFile
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.log import logger
 from twisted_rr.net import ports
 

@@ -17,7 +17,8 @@ from twisted_rr.lifecycle.admin.progress import Progress, workers_of
 from twisted_rr.lifecycle.admin.requests import Asked, Refusal, parameters, split
 from twisted_rr.lifecycle.admin.waits import Answer, Wait, Waits
 from twisted_rr.lifecycle.drain import ANNOUNCE, DRAINED, FINISH, RUNNING, STARTING, WrongState
-from twisted_rr.lifecycle.phases import STATUS, Server
+from twisted_rr.lifecycle.phases import STATUS
+from twisted_rr.lifecycle.server import Server
 from twisted_rr.log import logger
 
 #: What a drain or a stop by this door is called in logs and reports.

@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IDelayedCall
 
 from twisted_rr.lifecycle.admin.progress import Progress
 from twisted_rr.lifecycle.drain import DRAINED
-from twisted_rr.lifecycle.phases import Server
 from twisted_rr.lifecycle.report import DRAINED as ALL_DRAINED
 from twisted_rr.lifecycle.report import FORCED, KILLED, Report
+from twisted_rr.lifecycle.server import Server
 
 # Nothing on the path of a request tells that it was the last, so who waits looks. Only while somebody waits.
 _LOOK = 0.05
