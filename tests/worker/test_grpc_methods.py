@@ -283,7 +283,12 @@ def test_deadline_is_told(relay: GrpcRelay) -> None:
     assert relay.rpc("t.S/Time", b"").wait().messages == [b"none"]
     left = float(relay.rpc("t.S/Time", b"", deadline_ms=60_000).wait().messages[0])
     assert 30 < left <= 60
-    assert relay.rpc("t.S/Time", b"", deadline_ms=0).wait().messages == [b"0.000"]
+
+
+def test_what_a_handler_returns_after_its_deadline_is_no_answer(relay: GrpcRelay) -> None:
+    # It may have seen that the time was over, and given up; its client's clock may be late.
+    rpc = relay.rpc("t.S/Time", b"", deadline_ms=0).wait()
+    assert (rpc.code, rpc.messages) == (4, [])
 
 
 def test_deadline_ends_a_stream_that_its_handler_goes_on_with(relay: GrpcRelay) -> None:

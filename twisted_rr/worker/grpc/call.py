@@ -218,6 +218,11 @@ class GrpcCall:
 
     def succeed(self, data: bytes | None) -> None:
         """The handler returned; *data* is the response of a method that gives one."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            # It may have looked at the time and given up: what it returned then is no answer, and a client whose own
+            # clock is a little late must not take it for one.
+            self.end(DEADLINE_EXCEEDED, "Deadline Exceeded", None)
+            return
         code = 0 if self.code is None else number(self.code)
         message = "" if self.details is None else text_of(self.details)
         self.end(code, message, None if code else data)
