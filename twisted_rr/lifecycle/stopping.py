@@ -1,7 +1,7 @@
 """The way out: announce, finish, force, then one phase after another, under one deadline (drain.md 2.2).
 
-Nothing here decides *that* the server stops, nor what a service does when it is stopped or forced. Every
-wait has a limit that `Drain.hurry` can move to now.
+Nothing here decides *that* the server stops, nor what a service does when it is stopped or forced; what became of the
+work in hand is counted by `account`. Every wait has a limit that `Drain.hurry` can move to now.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.python.failure import Failure
 
 from twisted_rr.interfaces import IFront
-from twisted_rr.lifecycle.advice import Seen, advise
-from twisted_rr.lifecycle.blockers import Blocker, blockers_of
+from twisted_rr.lifecycle.account import Account
 from twisted_rr.lifecycle.drain import ANNOUNCE, FORCE
-from twisted_rr.lifecycle.report import DRAINED, Report, Tally, outcome_of
+from twisted_rr.lifecycle.report import Report
 from twisted_rr.log import logger
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ _AFTER_FORCE_OTHERS = 0.05
 # How much of the flush is left when the workers have to be gone.
 _REAPED_BY = 0.5
 
-_BLOCKERS = 10
-
 
 class WayOut:
     """One walk from the signal to the end of the server's services."""
@@ -44,34 +41,18 @@ class WayOut:
         self._drain = server.drain
         self._clock = server.clock
         self._at_end = at_end
-        self._loud = tell
+        self._account = Account(server, tell)
         self._log = logger("drain")
         self._wake: Deferred[None] | None = None
         self._current: Phase | None = None
         self._limit = 0.0
-        self._before = Tally.of(self._in_flights())
-        self._killed_before = self._killed()
-        self._stranded_before = self._of_pools("stranded")
-        self._blockers: tuple[Blocker, ...] = ()
-        self._closed: float | None = None
         self._halfway_told = False
-        # Calls cut before anybody was forced: by workers that died. None until then.
-        self._cut_by_workers: int | None = None
-        self._forced_first = False
-        self._unstopped: list[str] = []
 
     def _fronts(self) -> list[IFront]:
         return self._server.fronts()
 
     def _in_flights(self) -> list[Any]:
         return [front.in_flight for front in self._fronts()]
-
-    def _killed(self) -> int:
-        """Workers that needed SIGKILL so far."""
-        return self._of_pools("killed")
-
-    def _of_pools(self, name: str) -> int:
-        return sum(int(getattr(pool, name, 0)) for pool in self._server.phase("WORKERS"))
 
     async def walk(self) -> Report:
         """Stop everything; what happened."""
@@ -91,7 +72,7 @@ class WayOut:
             self._drain.stopping()
             await self._stop_lower()
             # Where those who flush find it.
-            report = self._server.report = self._report()
+            report = self._server.report = self._account.report()
             await self._flush()
             await self._stop_phase(self._server.phase("STATUS"), self._drain.end)
         finally:
@@ -127,7 +108,7 @@ class WayOut:
 
     async def _finish(self) -> None:
         """Listeners close; what was accepted goes on until it is done or the deadline comes."""
-        self._closed = self._drain.age()
+        self._account.closed = self._drain.age()
         for front in self._fronts():
             try:
                 front.finish()
@@ -151,7 +132,7 @@ class WayOut:
 
     def _tell_blockers(self) -> None:
         self._halfway_told = True
-        blockers = self._look_for_blockers()
+        blockers = self._account.blocking()
         self._log.warn(
             "{in_flight} in flight after half of the time, to be cut in {left:.1f} s: {blocking}",
             in_flight=sum(each.count() for each in self._in_flights()),
@@ -162,16 +143,16 @@ class WayOut:
 
     async def _stop_front(self) -> None:
         if any(each.count() for each in self._in_flights()):
-            self._blockers = self._look_for_blockers()
+            blockers = self._account.blockers = self._account.blocking()
             self._log.warn(
                 "cut: {blocking}",
-                blocking=", ".join(map(str, self._blockers)),
-                blockers=[one.record() for one in self._blockers],
+                blocking=", ".join(map(str, blockers)),
+                blockers=[one.record() for one in blockers],
             )
             self._drain.expired()
         front = self._server.phase("FRONT")
         if self._drain.state == FORCE:
-            self._note_force()
+            self._account.note_force()
             front.hurry()
         await self._stop_phase(front, self._drain.deadline)
 
@@ -208,7 +189,7 @@ class WayOut:
             if not self._drain.hurried:
                 await self._force_phase(phase, stopped)
             if not stopped.called:
-                self._unstopped += phase.waiting
+                self._account.unstopped += phase.waiting
                 self._log.error("left behind: {children}", children=", ".join(phase.waiting))
         self._current = None
 
@@ -220,7 +201,7 @@ class WayOut:
         )
         if phase.name == "FRONT":
             self._drain.expired()
-            self._note_force()
+            self._account.note_force()
         phase.hurry()
         limit = self._clock.seconds() + _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
         await self._wait(stopped, lambda: limit)
@@ -234,7 +215,7 @@ class WayOut:
         if phase is not None:
             after = _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
             self._limit = min(self._limit, self._clock.seconds() + after)
-            self._note_force()
+            self._account.note_force()
             # This may lead the walk on, phases further, before it returns: a wake too many is harmless.
             phase.hurry()
         if self._wake is not None:
@@ -266,75 +247,3 @@ class WayOut:
     def _pass_on(self, result: Any, wake: Deferred[None]) -> Any:
         self._rouse(wake)
         return result
-
-    # ---------------------------------------------------------------- report
-
-    def _look_for_blockers(self) -> tuple[Blocker, ...]:
-        return tuple(blockers_of(self._in_flights(), self._clock.seconds(), _BLOCKERS))
-
-    def _note_force(self) -> None:
-        """From now on what is cut is cut by us."""
-        if self._cut_by_workers is None:
-            self._cut_by_workers = Tally.of(self._in_flights()).since(self._before).cut
-            self._forced_first = self._drain.hurried
-
-    def _cut_by(self, cut: int) -> dict[str, int]:
-        by_workers = cut if self._cut_by_workers is None else self._cut_by_workers
-        by_us = "forced" if self._forced_first else "deadline"
-        return {name: count for name, count in (("worker", by_workers), (by_us, cut - by_workers)) if count}
-
-    def _seen(self, cut_by: dict[str, int], killed: int, last: float | None) -> Seen:
-        cut = self._blockers if cut_by.get("deadline") else ()
-        return Seen(
-            oldest_cut=max((one.age for one in cut), default=None),
-            killed=0 if cut_by or self._drain.hurried else killed,
-            closed=self._closed,
-            last_connection=last,
-        )
-
-    def _report(self) -> Report:
-        drain = self._drain
-        counts = Tally.of(self._in_flights()).since(self._before)
-        killed = self._killed() - self._killed_before
-        # Calls that no worker could be had for: as bad an end as a worker that had to be killed.
-        stranded = self._of_pools("stranded") - self._stranded_before
-        assert drain.begun is not None
-        arrived = drain.last_arrival
-        last = arrived - drain.begun if arrived is not None and arrived >= drain.begun else None
-        cut_by = self._cut_by(counts.cut)
-        advice = [] if drain.brisk else advise(self._seen(cut_by, killed, last), drain.plan)
-        report = Report(
-            cause=drain.cause,
-            outcome=outcome_of(
-                failed=self._server.failure is not None,
-                forced=drain.hurried,
-                cut=counts.cut,
-                killed=killed + stranded,
-            ),
-            duration=drain.age(),
-            finished=counts.finished,
-            cut=counts.cut,
-            cut_by=cut_by,
-            lost=counts.lost,
-            refused=counts.refused,
-            killed=killed,
-            last_connection=last,
-            blockers=self._blockers,
-            unstopped=tuple(self._unstopped),
-            advice=tuple(advice),
-        )
-        if self._loud:
-            self._tell(report)
-        return report
-
-    def _tell(self, report: Report) -> None:
-        say = self._log.info if report.outcome == DRAINED else self._log.warn
-        say(
-            "stopped by {cause} in {duration:.2f} s: {outcome}; finished={finished} cut={cut} lost={lost} "
-            "refused={refused} killed={killed}",
-            event="stopped",
-            # What is empty would only be noise on a terminal.
-            **{name: value for name, value in report.record().items() if value not in (None, [], {})},
-        )
-        for advice in report.advice:
-            say("{advice}", advice=advice.text)
