@@ -167,6 +167,21 @@ def test_output_beyond_what_the_kernel_takes_goes_on_when_there_is_room(rig):
     assert rig.owner.output == []
 
 
+def test_parts_are_written_as_one_and_what_the_kernel_leaves_of_them_follows(rig):
+    parts = [b"head", memoryview(bytes(range(256)) * 4096), b"", b"more", bytes(700000)]
+    sent = b"".join(parts)
+    rig.owner.output = [list(parts), b"between", list(parts)]
+    rig.relay.wake()
+    got = bytearray()
+
+    def all_there():
+        got.extend(rig.receive())
+        return len(got) == 2 * len(sent) + 7
+
+    spin(rig.reactor, all_there)
+    assert got == sent + b"between" + sent
+
+
 def test_waking_while_the_kernel_is_full_loses_nothing(rig):
     rig.owner.output = [b"x" * 1000000]
     rig.relay.wake()

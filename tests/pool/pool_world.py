@@ -116,7 +116,7 @@ class FakeRelay:
     def output(self) -> bytes:
         data = b""
         while piece := self.owner.relay_output():
-            data += piece
+            data += b"".join(piece) if isinstance(piece, list) else piece
         return data
 
 

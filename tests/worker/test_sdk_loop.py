@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from twisted_rr.wire.buffer import without
 from twisted_rr.worker.descriptors import Relay
-from twisted_rr.worker.loop import RelayLoop, without
+from twisted_rr.worker.loop import RelayLoop
 
 
 class End:

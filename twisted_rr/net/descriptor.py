@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from twisted_rr.log import logger
 from twisted_rr.net.turn import Turn
+from twisted_rr.wire.buffer import without
 
 READ: Final = 65536  # the largest recv that costs no mmap and munmap
 READS: Final = 4  # a doRead, while each one fills up
@@ -35,8 +36,8 @@ class RelayOwner(Protocol):
     def relay_data(self, data: bytes) -> None:
         """Bytes from the worker, never empty."""
 
-    def relay_output(self) -> bytes:
-        """The next bytes for the worker, ``b""`` when there are none."""
+    def relay_output(self) -> Any:
+        """The next bytes for the worker, or a list of parts of them to be written as one; empty when there are none."""
 
     def relay_lost(self, reason: str) -> None:
         """The relay is gone, all that came was given to `relay_data`; called once, the descriptor is closed."""
@@ -69,6 +70,7 @@ class RelayDescriptor:
         "_reading",
         "_recv",
         "_send",
+        "_send_parts",
         "_sock",
         "_turn",
         "_writer",
@@ -87,11 +89,12 @@ class RelayDescriptor:
         self._turn = turn
         self._owner = owner
         self._sock = sock
-        self._pending: Any = b""  # bytes or memoryview: taken from the owner, not yet from us
+        self._pending: Any = b""  # bytes, memoryview or a list of them: taken from the owner, not yet from us
         self._writing = False
         self._reading = True
         self._recv: Any
         self._send: Any
+        self._send_parts: Any
         self._writer: Any = self
         if pipes is None:
             sock.setblocking(False)
@@ -99,12 +102,14 @@ class RelayDescriptor:
             self._out_fd: int = self._fd
             self._recv = sock.recv
             self._send = sock.send
+            self._send_parts = sock.sendmsg
         else:
             self._fd, self._out_fd = pipes
             for fd in pipes:
                 os.set_blocking(fd, False)
             self._recv = partial(os.read, self._fd)
             self._send = partial(os.write, self._out_fd)
+            self._send_parts = partial(os.writev, self._out_fd)
             self._writer = WriteSide(self)
         reactor.addReader(self)
 
@@ -257,18 +262,22 @@ class RelayDescriptor:
                     self._pending = b""
                     self._stop_writing()
                     return
+            parts = type(data) is list
             try:
-                sent: int = self._send(data)
+                sent: int = self._send_parts(data) if parts else self._send(data)
             except BlockingIOError:
                 sent = 0
             except OSError as error:
                 self._lose_after_reading(f"write: {error.strerror}")
                 return
-            if sent < len(data):
-                self._pending = memoryview(data)[sent:]
+            if parts:
+                data = without(data, sent)
+            else:
+                data = memoryview(data)[sent:] if sent < len(data) else b""
+            if data:
+                self._pending = data
                 self._start_writing()
                 return
-            data = b""
         self._pending = b""
         self._start_writing()
 

@@ -154,7 +154,7 @@ class Worker:
         self._log = log
         self._relay: Any = None
         self._feed: Callable[[bytes], object] = self._no_data
-        self._take: Callable[[], bytes] = _nothing
+        self._take: Callable[[], Any] = _nothing
         self._timer: Any = None
         self._kill_reason = ""
         self._stalled = False
@@ -276,9 +276,13 @@ class Worker:
         if answer.mux is not None:
             answer.mux.max_message = self._owner.max_message
             answer.mux.streams = min(answer.mux.streams, self._owner.concurrency or answer.mux.streams)
-        self.end = MuxServerEnd(self, answer.mux) if answer.mux is not None else SingleServerEnd(self)
+        if answer.mux is not None:
+            mux = self.end = MuxServerEnd(self, answer.mux)
+            self._take = mux.take_piece
+        else:
+            self.end = SingleServerEnd(self)
+            self._take = self.end.take
         self._feed = self.end.feed
-        self._take = self.end.take
         self.state = WorkerState.READY
         self.since = self._host.reactor.seconds()
         self._owner.worker_ready(self)
@@ -301,7 +305,7 @@ class Worker:
             self._lose("its answer could not be handled")
             self.process.signal(signal.SIGKILL)
 
-    def relay_output(self) -> bytes:
+    def relay_output(self) -> Any:
         return self._take()
 
     def relay_lost(self, reason: str) -> None:

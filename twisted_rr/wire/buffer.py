@@ -1,6 +1,8 @@
-"""Bytes that do not make a whole frame yet, joined once and not at every read."""
+"""Bytes under way: those that do not make a whole frame yet, and those that the kernel did not take yet."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class Pending:
@@ -42,3 +44,12 @@ class Pending:
     def peek(self) -> bytes:
         """The same without giving it up."""
         return b"".join(self._parts)
+
+
+def without(parts: list[Any], count: int) -> list[Any]:
+    """*parts* without their first *count* bytes."""
+    for index, part in enumerate(parts):
+        if count < len(part):
+            return [memoryview(part)[count:], *parts[index + 1 :]] if count else parts[index:]
+        count -= len(part)
+    return []

@@ -189,6 +189,11 @@ class MuxServerEnd:
             self.owner.said({"retire": True})
         return parts
 
+    def take_piece(self) -> Any:
+        """The same for a writer that takes either: bytes, or a list of parts."""
+        parts = self.take_parts()
+        return parts[0] if len(parts) == 1 else parts
+
     # ------------------------------------------------------------------ from the worker
 
     def feed(self, data: bytes) -> None:

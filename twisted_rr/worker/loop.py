@@ -10,6 +10,7 @@ import os
 from typing import Any, Protocol
 
 from twisted_rr.errors import FrameError
+from twisted_rr.wire.buffer import without
 from twisted_rr.worker.descriptors import Relay
 
 _READ = 65536
@@ -149,12 +150,3 @@ class RelayLoop:
         if self._rest:
             self._rest = []
             self._loop.remove_writer(self._writer)
-
-
-def without(parts: list[Any], count: int) -> list[Any]:
-    """*parts* without their first *count* bytes."""
-    for index, part in enumerate(parts):
-        if count < len(part):
-            return [memoryview(part)[count:], *parts[index + 1 :]] if count else parts[index:]
-        count -= len(part)
-    return []
