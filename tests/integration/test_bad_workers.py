@@ -38,7 +38,6 @@ def test_an_answer_to_a_call_that_nobody_made_kills_the_worker(make):
     log = RecordingLog()
     world = make(command=command("lying.py", "ids"), num_workers=1)
     world.pool._log = log
-    world.pool.crew._log = log
     world.pool.startService()
     world.until(lambda: log.lines("error"))
     [line] = [line for line in log.lines("error") if "is killed" in line][:1]

@@ -344,7 +344,7 @@ def test_a_first_answer_ends_the_back_off():
     for each in world.workers:
         if each.process.alive and each.request() is not None:
             each.reply(b"")
-    assert world.pool.crew.backoff.failures == 0
+    assert world.pool.crew.failures.backoff.failures == 0
     worker.process.exit(signal=9)
     assert len(world.new()) == 1
 

@@ -93,7 +93,7 @@ def test_a_new_worker_that_does_not_start_changes_nothing():
     change.abandon()
     world.reactor.advance(600)
     assert commands(world) == ["worker.php", "worker.php"]
-    assert world.pool.crew.backoff.failures == 0
+    assert world.pool.crew.failures.backoff.failures == 0
     assert world.pool.health.ready() is None
     assert not world.pool.replacing.locked
 

@@ -1,29 +1,25 @@
 """The workers of one pool as a body: how many there are, who is started for whom, how all of them stop.
 
-Which worker gets a call is the pool's affair; the crew tells it who takes calls.
+Which worker gets a call is the pool's affair; the crew tells it who takes calls. What it remembers of starts that fail is in
+failures.py, in which order workers go in turns.py.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from twisted_rr.errors import WorkerStartError, last_words
-from twisted_rr.pool.cpus import default_workers
+from twisted_rr.pool.failures import TRIP, Failures
 from twisted_rr.pool.host import PoolHost
-from twisted_rr.pool.limits import ALONE, EXACT, LONGEST, Backoff, jobs_limit
+from twisted_rr.pool.limits import EXACT, jobs_limit
 from twisted_rr.pool.settings import PoolSettings
 from twisted_rr.pool.state import WorkerState
+from twisted_rr.pool.turns import Turns
 from twisted_rr.pool.worker import NEVER, Worker
 
 MOST = 2048
-TRIP = 5  # starts that fail one after the other until nobody waits for the next
-LISTEN = 3.0  # seconds that a start says nothing to the log when others start beside it
-DIFFERENT = 16  # last words that are remembered
-AT_ONCE = 4  # at most a fourth of the workers is being replaced by plan at a time, and no more than start side by side
 
 
 class CrewOwner(Protocol):
@@ -41,10 +37,9 @@ class Crew:
 
     A worker that is to go by plan (its jobs, its age, a reset) is first marked ``replaced`` and another
     started; it goes on taking calls until some new worker is ready, then it retires. So the number of
-    workers that take calls does not fall below the wanted one. Those that limits end do so in turns: workers that
-    start take the CPU from those that serve, and workers that began together reach their limits together.
+    workers that take calls does not fall below the wanted one.
 
-    :ivar start_failures: workers that did not start since the last one that did.
+    :ivar failures: what it remembers of starts that fail.
     :ivar held: those of `workers` that take no calls yet: started to see whether other settings work.
     """
 
@@ -55,23 +50,14 @@ class Crew:
         self.extra = 0
         self.stopping = False
         self.starting = False
-        self.impossible_since: float | None = None
-        self.last_error: WorkerStartError | None = None
-        self.backoff = Backoff(host.random)
-        self.start_failures = 0
-        self._burst: set[tuple[str, ...]] = set()  # what workers that failed have said, and the log has
-        self._last_try = 0.0  # seconds that the last start took to fail
+        self.failures = Failures(host.reactor, host.random, log)
         self._owner = owner
         self._host = host
         self._settings = settings
-        self._log = log
-        self._outgoing: deque[tuple[Worker, WorkerState, float | None]] = deque()
-        self._due: dict[Worker, tuple[WorkerState, float | None]] = {}  # it is not yet their turn to go
+        self._turns = Turns()
         self._timer: Any = None
-        self._listening: Any = None
         self._all_gone: list[Deferred[None]] = []
         self._spawning = False
-        self._side_by_side = default_workers()[0]  # a start takes a processor for as long as it takes
 
     # ------------------------------------------------------------------ counting
 
@@ -105,7 +91,7 @@ class Crew:
 
         Starts go on, one a step; the first that succeeds ends it.
         """
-        return self.start_failures >= TRIP and not self._settings.debug and not self.counts()[0]
+        return not self._settings.debug and self.failures.tripped(self.counts()[0])
 
     @property
     def _probing(self) -> bool:
@@ -120,9 +106,7 @@ class Crew:
         self.starting = True
         self.wanted = wanted
         self.extra = 0
-        self.last_error = None
-        self.impossible_since = None
-        self.backoff.succeeded()
+        self.failures.restart()
         return self.spawn(first)
 
     def begun(self) -> None:
@@ -140,11 +124,12 @@ class Crew:
         if self._spawning:  # a process that was made just now has ended already
             self._host.reactor.callLater(0, self.maintain)
             return
-        self._take_turns()
+        if not self.draining:
+            self._turns.take(self.target())
         missing = self.missing()
         if missing <= 0 or (self.draining and not self._owner.demand()):
             return
-        if not self.backoff.failures:
+        if not self.failures.pausing:
             self.spawn(missing)
         elif not self._probing:  # else its end calls this again
             self._later()
@@ -158,28 +143,14 @@ class Crew:
             made = [self._owner.make_worker() for _ in range(count)]
         finally:
             self._spawning = False
-        if self.backoff.failures or company:
-            # Where one does not start, the others as a rule say the same.
-            for worker in made:
-                worker.process.hold()
-            if not self.backoff.failures and self._listening is None:
-                self._listening = self._host.reactor.callLater(LISTEN, self._listen, made[:1])
+        if self.failures.pausing or company:
+            self.failures.hush(made)
         return made
-
-    def _listen(self, made: list[Worker]) -> None:
-        """A start that takes long is followed, in one of those that were started together."""
-        self._listening = None
-        for worker in made:
-            if not self.backoff.failures:
-                worker.process.release()
 
     def _later(self) -> None:
         if self._timer is None:
-            self._timer = self._host.reactor.callLater(self._pause(), self._one)
-
-    def _pause(self) -> float:
-        """Short while no worker is alive, but never shorter than a try takes: half a processor is left to others."""
-        return self.backoff.pause(LONGEST if self.counts()[0] else max(ALONE, self._last_try))
+            pause = self.failures.pause(self.counts()[0])
+            self._timer = self._host.reactor.callLater(pause, self._one)
 
     def _one(self) -> None:
         self._timer = None
@@ -197,10 +168,7 @@ class Crew:
 
     def forgive(self) -> None:
         """What failed so far is no reason to wait any more: another program is started now."""
-        self.backoff.succeeded()
-        self.impossible_since = None
-        self.start_failures = 0
-        self._burst.clear()
+        self.failures.forget()
         self._cancel_timer()
 
     def limit_for_new(self) -> int:
@@ -213,33 +181,27 @@ class Crew:
 
     def ready(self, worker: Worker) -> None:
         """*worker* answered the handshake: one that waited for its replacement may go."""
-        self.impossible_since = None
-        if self.start_failures >= TRIP:
-            self._log.info("workers start again, after {failures} that did not", failures=self.start_failures)
-        self.start_failures = 0
-        worker.process.release()
+        self.failures.started(worker)
         if not self.starting:
             self._let_go()
-        if self.backoff.failures or self._due:
+        if self.failures.pausing or self._turns.waiting:
             self.maintain()
 
     def answered(self) -> None:
         """Some worker gave its first answer."""
-        if self.backoff.failures:
-            self.backoff.succeeded()
-            self._burst.clear()
+        if self.failures.answered():
             self._cancel_timer()
             self.maintain()
 
     def gone(self, worker: Worker) -> None:
         """*worker* has been reaped."""
         self.workers.remove(worker)
-        self._forget(worker)
+        self._turns.forget(worker)
         held = worker in self.held
         self.held.discard(worker)
-        self._hear_out(worker)
+        self.failures.hear_out(worker)
         if worker.error is not None and not held:
-            self.last_error = worker.error
+            self.failures.last = worker.error
         if not self.stopping and not self.starting:
             if not held:
                 self._count_failure(worker)
@@ -249,49 +211,11 @@ class Crew:
             for waiter in waiters:
                 waiter.callback(None)
 
-    def _hear_out(self, worker: Worker) -> None:
-        """The last words of one that is gone are in the log once, however many say the same."""
-        said = worker.process.said()
-        worker.process.release(drop=bool(worker.error) and said in self._burst)
-        if worker.error is not None and said and len(self._burst) < DIFFERENT:
-            self._burst.add(said)
-
     def _count_failure(self, worker: Worker) -> None:
-        if worker.answered or worker.planned:
-            return
-        self.backoff.failed()
-        if worker.error is not None:
-            self.start_failures += (
-                not worker.unreachable
-            )  # the other kind is the pool's to judge (`hopeless`)
-            self._last_try = self._host.reactor.seconds() - worker.born
-        if not worker.unreachable:
-            self.impossible_since = None  # its program runs, so a start is possible
-        elif self.impossible_since is None:
-            self.impossible_since = self._host.reactor.seconds()
-        if worker.error is not None:
-            self._tell(worker.error)
-        if self.start_failures == TRIP and self.tripped:
-            self._tell_tripped(worker)
-
-    def _tell(self, error: WorkerStartError) -> None:
-        """The last lines of standard error went to the log as they came; the reason is one line more."""
-        self._log.error(
-            "{error}; try {failures}, the next in about {pause:.1f} s",
-            error=str(error),
-            failures=self.backoff.failures,
-            pause=self._pause(),
-        )
-
-    def _tell_tripped(self, worker: Worker) -> None:
-        assert worker.error is not None
-        self._log.error(
-            "no worker is alive and {failures} starts have failed: calls are refused until one succeeds; it said: {said}",
-            event="crash_loop",
-            failures=self.start_failures,
-            said=last_words(worker.error.stderr) or "nothing",
-            stderr=worker.error.stderr,
-        )
+        before = self.failures.count
+        self.failures.ended(worker, self.counts()[0])
+        if before < self.failures.count == TRIP and self.tripped and worker.error is not None:
+            self.failures.tell_tripped(worker.error)
 
     # ------------------------------------------------------------------ replacing
 
@@ -309,27 +233,17 @@ class Crew:
             return False
         if not warm:
             worker.replaced = True
-            self._forget(worker)
+            self._turns.forget(worker)
             worker.retire(state, limit)
         elif not self.goes(worker):
             worker.state = state
-            self._due[worker] = (state, limit)
+            self._turns.line_up(worker, state, limit)
         self.maintain()
         return True
 
     def goes(self, worker: Worker) -> bool:
         """*worker* will go, when another is there or it is its turn."""
-        return worker.replaced or worker in self._due
-
-    def _take_turns(self) -> None:
-        """Those whose limits end them are replaced, so many at a time. The wakers are `ready` and `gone`."""
-        if self.draining:
-            return
-        room = max(1, min(self.target() // AT_ONCE, self._side_by_side)) - len(self._outgoing)
-        for worker in list(self._due)[: max(0, room)]:
-            state, limit = self._due.pop(worker)
-            worker.replaced = True
-            self._outgoing.append((worker, state, limit))
+        return self._turns.goes(worker)
 
     def succeed(self, worker: Worker, state: WorkerState, limit: float) -> Worker:
         """Start another for *worker* at once, for a reset; `replace` would wait out a back-off."""
@@ -339,9 +253,7 @@ class Crew:
 
     def follow(self, worker: Worker, state: WorkerState, limit: float) -> None:
         """*worker* retires as soon as enough others take calls."""
-        self._due.pop(worker, None)
-        worker.replaced = True
-        self._outgoing.appendleft((worker, state, limit))
+        self._turns.put_first(worker, state, limit)
 
     def hold(self, worker: Worker) -> None:
         """*worker* is only tried: it takes no calls and does not count, until `admit`."""
@@ -355,17 +267,14 @@ class Crew:
 
     def _let_go(self) -> None:
         """Those that wait for their replacement retire as far as enough others take calls."""
-        surplus = sum(worker.ready and worker not in self.held for worker in self.workers) - self.target()
-        while self._outgoing and surplus > 0:
-            worker, state, limit = self._outgoing.popleft()
-            worker.retire(state, limit)
-            surplus -= 1
+        ready = sum(worker.ready and worker not in self.held for worker in self.workers)
+        self._turns.let_go(ready - self.target())
 
     def keep(self, worker: Worker) -> None:
         """*worker* was to be replaced and no other came: it stays, unless fewer are wanted meanwhile."""
         if worker.left:
             return
-        self._forget(worker)
+        self._turns.forget(worker)
         if self.missing() <= 0:
             worker.retire(WorkerState.DESTROYED, self._settings.destroy_timeout)
             return
@@ -385,12 +294,6 @@ class Crew:
                 worker.limit = worker.jobs + 1  # a drain may be called off
         elif not self.draining or self._settings.debug:
             self.replace(worker, WorkerState.MAX_JOBS, warm=False)
-
-    def _forget(self, worker: Worker) -> None:
-        self._due.pop(worker, None)
-        for entry in list(self._outgoing):
-            if entry[0] is worker:
-                self._outgoing.remove(entry)
 
     def grow(self, count: int) -> list[Worker]:
         """*count* more, started at once."""
@@ -412,7 +315,7 @@ class Crew:
         staying = [worker for worker in self.workers if not worker.replaced and not worker.left]
         staying.sort(key=lambda worker: (worker.end is not None, worker.end.load if worker.end else 0))
         for worker in staying[: max(0, count)]:
-            self._due.pop(worker, None)
+            self._turns.forget(worker)
             worker.replaced = True
             worker.retire(WorkerState.DESTROYED, self._settings.destroy_timeout)
         self._let_go()
@@ -449,9 +352,8 @@ class Crew:
     def _end(self) -> None:
         self.stopping = True
         self._cancel_timer()
-        self._cancel_listening()
-        self._outgoing.clear()
-        self._due.clear()
+        self.failures.stop()
+        self._turns.clear()
 
     def when_empty(self) -> Deferred[None]:
         """Fires when no process is left."""
@@ -460,11 +362,6 @@ class Crew:
         waiter: Deferred[None] = Deferred()
         self._all_gone.append(waiter)
         return waiter
-
-    def _cancel_listening(self) -> None:
-        if self._listening is not None and self._listening.active():
-            self._listening.cancel()
-        self._listening = None
 
     def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -70,7 +70,8 @@ class PoolHealth:
         crew = pool.crew
         now = pool.now()
         if pool.hopeless():
-            return f"no worker can be started: {crew.last_error.reason if crew.last_error else 'unknown'}"
+            last = crew.failures.last
+            return f"no worker can be started: {last.reason if last else 'unknown'}"
         holding = [worker for worker in crew.workers if worker.end is not None and worker.end.load]
         self._halted.look(holding, now)
         if holding and all(self._stuck_for(worker, now) >= self.stuck_after for worker in holding):

@@ -32,9 +32,9 @@ from twisted_rr.pool.cpus import default_workers
 from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
+from twisted_rr.pool.parting import Parting
 from twisted_rr.pool.relay import one_call
 from twisted_rr.pool.rolling import ResetFailed, ResetReport, Rolling
-from twisted_rr.pool.parting import Parting
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 from twisted_rr.pool.spec import (
     LaunchSpec,
@@ -210,7 +210,7 @@ class WorkerPool(Service):
         if self.full():
             self._fail_later(call, QueueFull(self.settings.max_queue_size))
             return
-        if self.crew.tripped or (self.crew.impossible_since is not None and self.hopeless()):
+        if self.crew.tripped or (self.crew.failures.impossible_since is not None and self.hopeless()):
             call.end = self._lobby
             self._host.reactor.callLater(0, self._strand, call)
             self.crew.maintain()
@@ -358,7 +358,7 @@ class WorkerPool(Service):
     def hopeless(self) -> bool:
         """No worker lives and none could be started for ``stuck_after``; in a drain that is known at once."""
         patience = 0.0 if self.crew.draining else self.health.stuck_after
-        since = self.crew.impossible_since
+        since = self.crew.failures.impossible_since
         return since is not None and not self.crew.counts()[0] and self.now() - since >= patience
 
     def _give_up(self) -> None:
@@ -367,9 +367,9 @@ class WorkerPool(Service):
 
     def _strand(self, call: Call) -> None:
         self.stranded += self.crew.draining
-        crew, last = self.crew, self.crew.last_error
-        if crew.tripped and last is not None:
-            self._fail(call, CrashLoop(crew.start_failures, last.reason, last.stderr))
+        failures = self.crew.failures
+        if self.crew.tripped and failures.last is not None:
+            self._fail(call, CrashLoop(failures.count, failures.last.reason, failures.last.stderr))
         else:
             self._fail(call, NoFreeWorker(self.settings.allocate_timeout))
 
