@@ -5,6 +5,8 @@ import os
 import time
 from urllib.parse import parse_qs
 
+KEPT = []
+
 
 def app(environ, start_response):
     name = environ["PATH_INFO"].strip("/").split("/")[0] or "hello"
@@ -28,6 +30,12 @@ def pid(environ, start_response, query):
 def wait(environ, start_response, query):
     time.sleep(float(query.get("seconds", "1")))
     return answer(start_response, f"{os.getpid()} {environ['PATH_INFO']}".encode())
+
+
+def grow(environ, start_response, query):
+    """Keep so many MiB more for good."""
+    KEPT.append(b"x" * (int(query["mib"]) << 20))
+    return answer(start_response, b"grown")
 
 
 def digest(environ, start_response, query):
@@ -60,4 +68,4 @@ def missing(environ, start_response, query):
     return answer(start_response, b"no such path", "404 Not Found")
 
 
-PATHS = {function.__name__: function for function in (hello, pid, wait, digest, big, fail)}
+PATHS = {function.__name__: function for function in (hello, pid, wait, grow, digest, big, fail)}
