@@ -6,89 +6,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 
 import pytest
-from rig import BIN, ROOT, RunningServer, free_port, until
+from haproxy_rig import RESTARTS, Pair, needs_haproxy
+from rig import until
 
 from twisted_rr.draintest.clients import HttpClients, Paths
 from twisted_rr.draintest.records import COMPLETE, LEFT, Exchange
 
-EXAMPLE = ROOT / "examples" / "haproxy"
-RESTARTS = int(os.environ.get("RR_RESTARTS", "3"))
 RATE = 500.0
 
-pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
-
-
-class Pair:
-    """The two servers and the HAProxy in front of them."""
-
-    def __init__(self, folder) -> None:
-        self.folder = folder
-        self.front = free_port()
-        self.ports = {name: (free_port(), free_port()) for name in ("one", "two")}
-        self.servers = {name: self.start(name) for name in self.ports}
-        for server in self.servers.values():
-            server.wait_ready()
-        environ = {**os.environ, "FRONT": f"127.0.0.1:{self.front}"}
-        for name, (port, status) in self.ports.items():
-            environ[name.upper()] = f"127.0.0.1:{port}"
-            environ[f"{name.upper()}_STATUS_HOST"] = "127.0.0.1"
-            environ[f"{name.upper()}_STATUS_PORT"] = str(status)
-        self.proxy = subprocess.Popen(
-            ["haproxy", "-db", "-f", str(EXAMPLE / "haproxy.cfg")],
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def start(self, name: str) -> RunningServer:
-        port, status = self.ports[name]
-        folder = self.folder / f"{name}-{time.monotonic_ns()}"
-        folder.mkdir()
-        environ = {
-            "APP": f"127.0.0.1:{port}",
-            "STATUS": f"127.0.0.1:{status}",
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-        }
-        command = [
-            sys.executable, "-m", "twisted_rr.cli.entry", "serve", "-c", str(EXAMPLE / ".rr.yaml"),
-            "-o", f"admin.socket={folder}/admin.sock",
-        ]  # fmt: skip
-        return RunningServer(
-            folder, {}, port=port, status_port=status, command=command, env=environ, cwd=EXAMPLE
-        )
-
-    def restart(self, name: str) -> int:
-        """Stop one as a supervisor does, start it again, and wait until HAProxy has seen it."""
-        old = self.servers[name]
-        old.signal()
-        code = old.wait(20)
-        old.kill()
-        self.servers[name] = self.start(name).wait_ready()
-        time.sleep(0.6)
-        return code
-
-    def end(self) -> None:
-        self.proxy.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.proxy.wait(5)
-        if self.proxy.poll() is None:
-            self.proxy.kill()
-        for server in self.servers.values():
-            server.kill()
+pytestmark = needs_haproxy
 
 
 @pytest.fixture
 def pair(tmp_path):
-    made = Pair(tmp_path)
+    made = Pair(tmp_path, "haproxy.cfg", ".rr.yaml", {})
     yield made
     made.end()
 
