@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_rr.interfaces import ICallHead
 from twisted_rr.pool.spool import BodySpool
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _TYPES: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
 
 
-@implementer(ICallHead)
 class Derived:
     """What a block of header fields comes to: kept with the block, so computed once while it repeats.
 
@@ -215,7 +214,6 @@ class UnknownEncoding(Refusal):
         super().__init__(UNIMPLEMENTED, message)
 
 
-@implementer(ICallHead)
 class CallHead:
     """One call's head; makes the context for whichever worker takes it.
 
@@ -247,3 +245,7 @@ class CallHead:
     def describe(self) -> str:
         """The method's path."""
         return self._derived.path
+
+
+classImplements(Derived, ICallHead)
+classImplements(CallHead, ICallHead)

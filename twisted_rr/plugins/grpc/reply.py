@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_rr.errors import FrameError
 from twisted_rr.interfaces import ICallReceiver
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 
-@implementer(ICallReceiver)
 class MuxReply:
     """From a worker that holds many calls. See `ICallReceiver`."""
 
@@ -73,7 +72,6 @@ class MuxReply:
         self._exchange.room()
 
 
-@implementer(ICallReceiver)
 class SingleReply:
     """From a worker that has one call at a time: one frame, however many pieces it comes in."""
 
@@ -144,7 +142,6 @@ class SingleReply:
         """Its request is complete before it is sent."""
 
 
-@implementer(ICallReceiver)
 class UndecidedReply:
     """From a worker whose kind is not known before it answers (``pool.debug``)."""
 
@@ -179,6 +176,11 @@ class UndecidedReply:
     def writable(self) -> None:
         """See `ICallReceiver`."""
         self._exchange.room()
+
+
+classImplements(MuxReply, ICallReceiver)
+classImplements(SingleReply, ICallReceiver)
+classImplements(UndecidedReply, ICallReceiver)
 
 
 def too_large(size: int, limit: int) -> Status:
