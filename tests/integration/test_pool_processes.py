@@ -92,13 +92,12 @@ def test_real_pipes_serve_a_worker_that_opens_its_standard_input_by_path(make):
     assert world.ask(body) == body
 
 
-def test_a_worker_reads_a_socket_and_writes_a_pipe_until_the_pool_knows_that_it_takes_one_call_at_a_time(
-    make,
-):
+def test_a_worker_has_a_socket_each_way_until_the_pool_knows_that_it_takes_one_call_at_a_time(make):
     # One socket both ways would wake it for nothing at each answer that is read here.
     world = make(command=command("raw_echo.py"), num_workers=1).start()
     first = json.loads(world.ask(b"fds"))
-    assert (first["0"].partition(":")[0], first["1"].partition(":")[0]) == ("socket", "pipe")
+    assert (first["0"].partition(":")[0], first["1"].partition(":")[0]) == ("socket", "socket")
+    assert first["0"] != first["1"]
     world.outcome(world.pool.replace())
     second = json.loads(world.ask(b"fds"))
     assert (second["0"].partition(":")[0], second["1"].partition(":")[0]) == ("pipe", "pipe")
@@ -188,7 +187,7 @@ def test_a_worker_gets_no_listener_and_no_relay_of_another(make):
         for found in worlds_fds:
             assert set(found) == {0, 1, 2}, found
             assert found[0].startswith("socket:")
-            assert found[1].startswith("pipe:")
+            assert found[1].startswith("socket:")
         assert len({found[fd] for found in worlds_fds for fd in (0, 1)}) == 6
 
 

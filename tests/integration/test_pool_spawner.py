@@ -54,7 +54,7 @@ def test_a_worker_has_its_own_descriptors_and_no_other(make):
         name: os.readlink(f"/proc/{pid}/fd/{name}").partition(":")[0]
         for name in os.listdir(f"/proc/{pid}/fd")
     }
-    assert links == {"0": "socket", "1": "pipe", "2": "pipe"}
+    assert links == {"0": "socket", "1": "socket", "2": "pipe"}
     assert os.getpgid(pid) == pid
 
 

@@ -222,7 +222,7 @@ class Worker:
             return self._host.make_ends()
         if relay != "pipes":
             return NoPipes()
-        return Standard.pipes() if relay_pipes else Standard.socket_and_pipe()
+        return Standard.pipes() if relay_pipes else Standard.sockets()
 
     def _not_started(self, reason: str) -> None:
         self._close_relay()
