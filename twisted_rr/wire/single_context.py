@@ -155,25 +155,33 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def encode_json_request(
-    remote_addr: str,
-    protocol: str,
-    method: str,
-    uri: str,
-    headers: bytes,
-    cookies: dict[str, bytes],
-    raw_query: str,
-) -> bytes:
-    """What `encode_single_request` makes in JSON of a request that is no form; *headers* is a finished object."""
-    told = _dump({name: as_text(value) for name, value in cookies.items()}) if cookies else b"{}"
-    return _JSON % (
-        _dump(remote_addr), _dump(protocol), _dump(method), _dump(uri), headers, told, _dump(raw_query),
-    )  # fmt: skip
+def json_start(remote_addr: str, protocol: str, method: str, origin: str) -> bytes:
+    """How `json_request` begins: all before the target, with an *origin* such as ``http://example.org``."""
+    told = tuple(map(_dump, (remote_addr, protocol, method, origin)))
+    return b'{"remoteAddr":%b,"protocol":%b,"method":%b,"uri":%b' % (*told[:3], told[3][:-1])
 
+
+def json_request(start: bytes, target: bytes, headers: bytes, cookies: bytes) -> bytes:
+    """What `encode_single_request` makes in JSON of a request that is no form.
+
+    *start* is of `json_start`, *headers* and *cookies* are finished objects.
+    """
+    if target.translate(None, PLAIN):
+        target = _dump(target.decode("latin-1"))[1:-1]
+        # Neither a quote nor an escape of the target's has a question mark in it.
+    return _JSON % (start, target, headers, cookies, target.partition(b"?")[2])
+
+
+def json_string(value: bytes) -> bytes:
+    """*value* as JSON, as `as_text` reads it."""
+    return _dump(as_text(value)) if value.translate(None, PLAIN) else b'"' + value + b'"'
+
+
+PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
+"""Bytes that stand for themselves in JSON."""
 
 _JSON: Final = (
-    b'{"remoteAddr":%b,"protocol":%b,"method":%b,"uri":%b,"headers":%b,"cookies":%b,"rawQuery":%b,'
-    b'"parsed":false,"uploads":null,"attributes":{}}'
+    b'%b%b","headers":%b,"cookies":%b,"rawQuery":"%b","parsed":false,"uploads":null,"attributes":{}}'
 )
 
 

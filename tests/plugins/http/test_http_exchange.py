@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from front_world import UNIX, RecordingSession, World, request
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twisted_rr.errors import (
     ApplicationError,
@@ -32,7 +34,7 @@ from twisted_rr.wire.context import (
     encode_trailers,
 )
 from twisted_rr.wire.frame import CODEC_GOB, CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
-from twisted_rr.wire.single_context import as_text
+from twisted_rr.wire.single_context import HttpRequest, as_text, encode_single_request
 
 MSGPACK = CODEC_MSGPACK
 FAILED = b"the application failed\n"
@@ -469,6 +471,37 @@ def test_the_context_of_one_call_workers(name: str, codec: int) -> None:
         "q": "quoted",
     }
     assert (found.parsed, found.uploads) == (False, None)
+
+
+BYTES = st.binary(max_size=8) | st.text('ab=; "\\%+,é', max_size=12).map(str.encode)
+
+
+@given(BYTES, BYTES, BYTES, BYTES)
+def test_the_json_that_is_put_together_is_what_the_encoder_makes_of_the_whole(
+    target: bytes, cookie: bytes, more: bytes, value: bytes
+) -> None:
+    world = World(mux=False, codec="json")
+    headers = [
+        (b"host", b"h\xc3"),
+        (b"cookie", b"a=1; b_=c-d.e; " + cookie),
+        (b"x-v", value),
+        (b"cookie", more),
+    ]
+    for fields in (headers, headers[:3], headers[:1]):
+        world.exchange(request("GET", b"/" + target, fields))
+        head = world.call.call_head
+        derived = head.derived()
+        path = "/" + target.decode("latin-1")
+        whole = HttpRequest(
+            "203.0.113.7",
+            "HTTP/1.1",
+            "GET",
+            "http://h\xc3" + path,
+            derived.canonical(),
+            derived.cookies(),
+            path.partition("?")[2],
+        )
+        assert head.spool().finish()[1] == encode_single_request(CODEC_JSON, whole)
 
 
 def test_the_json_context_has_the_keys_of_roadrunner() -> None:

@@ -17,7 +17,7 @@ from twisted_rr.http1.request import Request
 from twisted_rr.interfaces import ICallHead
 from twisted_rr.wire.context import HttpRequest, encode_request, encode_single_request, pack_headers
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
-from twisted_rr.wire.single_context import as_text, encode_json_request
+from twisted_rr.wire.single_context import as_text, json_request, json_start, json_string
 
 from . import bodies
 from .forms import BAD_ESCAPE
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Fields = Sequence[tuple[bytes, bytes]]
 Address = tuple[str, int]
+Start = tuple[str, str, str, str, bytes]
+"""Client's address, version, method, scheme and host of a request."""
 
 _dump: Final = msgspec.json.Encoder().encode
 
@@ -35,6 +37,8 @@ CODECS = {"json": CODEC_JSON, "proto": CODEC_PROTO}
 # What a cookie's value may hold (RFC 6265 4.1.1, with the blank and the comma that Go lets through).
 _COOKIE = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'";\\')
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# What a value may hold that needs neither unescaping nor a look at its ends.
+_SIMPLE = bytes(byte for byte in _COOKIE if byte not in b" +%")
 
 
 class Derived:
@@ -74,8 +78,25 @@ class Derived:
             told = {name: [as_text(value) for value in values] for name, values in self.canonical().items()}
             return _dump(told)
         parts = list(map(_fragments.get, headers))
-        members = [fragment(headers[index]) if part is None else part for index, part in enumerate(parts)]
-        return b"{%b}" % b",".join(filter(None, members))
+        if None in parts:
+            for index, part in enumerate(parts):
+                if part is None:
+                    parts[index] = fragment(headers[index])
+        return b"{%b}" % b",".join(filter(None, parts))
+
+    def cookies_json(self) -> bytes:
+        """The same as `cookies`, as JSON; no dictionary is made of cookies that stand for themselves."""
+        members: dict[bytes, bytes] = {}
+        for field, value in self.headers:
+            if field == b"cookie":
+                for pair in value.split(b"; "):
+                    name, _, raw = pair.partition(b"=")
+                    if not (name.isalnum() and raw.isalnum()) and (
+                        not name or name.translate(None, _TOKEN) or raw.translate(None, _SIMPLE)
+                    ):
+                        return _dump({name: as_text(value) for name, value in self.cookies().items()})
+                    members[name] = b'"' + name + b'":"' + raw + b'"'
+        return b"{" + b",".join(members.values()) + b"}" if members else b"{}"
 
     def canonical(self) -> dict[str, list[bytes]]:
         """The fields by their canonical names; Host is not among them (protocol.md 4.2, field 5)."""
@@ -211,24 +232,28 @@ class RequestHead:
     def _single_context(self, parsed: bool, uploads: bytes | None) -> tuple[int, bytes]:
         request = self.request
         derived = self.derived()
-        target = request.target.decode("latin-1")
-        host = (derived.host or request.host).decode("latin-1")
+        host = derived.host or request.host
         codec = self.front.codec
         if codec == CODEC_JSON and not parsed:
-            return codec, encode_json_request(
+            key = (
                 derived.client[0] if derived.client else "",
-                "HTTP/" + request.version,
+                request.version,
                 request.method,
-                f"{derived.scheme}://{host}{target}",
-                derived.canonical_json(),
-                derived.cookies(),
-                target.partition("?")[2],
+                derived.scheme,
+                host,
             )
+            return codec, json_request(
+                _starts.get(key) or start(key),
+                request.target,
+                derived.canonical_json(),
+                derived.cookies_json(),
+            )
+        target = request.target.decode("latin-1")
         context = HttpRequest(
             derived.client[0] if derived.client else "",
             "HTTP/" + request.version,
             request.method,
-            f"{derived.scheme}://{host}{target}",
+            f"{derived.scheme}://{host.decode('latin-1')}{target}",
             derived.canonical(),
             derived.cookies(),
             target.partition("?")[2],
@@ -275,14 +300,40 @@ _fragments: dict[tuple[bytes, bytes], bytes] = {}
 """Header fields to members of a JSON object; none that may hold a secret."""
 
 
+_names: dict[bytes, bytes] = {}
+"""Field names to what stands before their values in JSON."""
+_starts: dict[Start, bytes] = {}
+"""What a client's requests begin with in JSON."""
+
+
+def start(key: Start) -> bytes:
+    """The beginning of a request's JSON, up to its target."""
+    client, version, method, scheme, host = key
+    made = json_start(client, "HTTP/" + version, method, f"{scheme}://{host.decode('latin-1')}")
+    if len(made) <= 320:
+        if len(_starts) >= 1024:
+            _starts.clear()
+        _starts[key] = made
+    return made
+
+
 def fragment(field: tuple[bytes, bytes]) -> bytes:
     """One field as a member of a JSON object; Host is none (protocol.md 4.2, field 5)."""
     name, value = field
-    made = b"" if name == b"host" else b"%b:[%b]" % (_dump(canonical_name(name)), _dump(as_text(value)))
+    made = b"" if name == b"host" else (_names.get(name) or _name(name)) + json_string(value) + b"]"
     if len(made) <= 320 and shareable(name):
         if len(_fragments) >= 2048:
             _fragments.clear()
         _fragments[field] = made
+    return made
+
+
+def _name(name: bytes) -> bytes:
+    made = b"%b:[" % _dump(canonical_name(name))
+    if len(name) <= 64:
+        if len(_names) >= 1024:
+            _names.clear()
+        _names[name] = made
     return made
 
 
