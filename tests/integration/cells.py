@@ -1,7 +1,8 @@
 """Runs of the rig that tests judge: all that the selected tests need, a few side by side, each once.
 
 A cell is a fault and its phase, such as ``F26:announce``, several joined by ``+``, or ``plain``; ``grpc`` is plain for a
-gRPC server, which cells with faults of gRPC's clients have too.
+gRPC server, which cells with faults of gRPC's clients have too. ``tls`` before it, as in ``tls+F22:announce``, makes that
+server speak TLS.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from grpc_rig import GRPC_APPS, PROTO, generated
 from rig import APPS
+from test_grpc_tls import Authority
 
 from twisted_rr.draintest.campaign import TIMED, Outcome, judge, loud
 from twisted_rr.draintest.clients import Paths
@@ -25,7 +27,7 @@ from twisted_rr.draintest.grpc_clients import Methods
 from twisted_rr.draintest.run import Load, Run
 from twisted_rr.draintest.target import Launch, from_config
 
-PLAIN, GRPC = "plain", "grpc"
+PLAIN, GRPC, TLS = "plain", "grpc", "tls"
 PATHS = Paths(plain="/hello", long="/wait?seconds={seconds}", big="/big?size={size}", stream="/stream")
 
 METHODS = Methods(unary="/rr.interop.Interop/EmptyCall", stream="/rr.interop.Interop/FullDuplexCall")
@@ -53,12 +55,15 @@ def launch_of(folder: Path, scale: float = 0.1, app: str = "fault_app:app", **se
     return attrs.evolve(launch, environ={"PYTHONPATH": path, "SLOW_SHUTDOWN": "0.25"})
 
 
-def grpc_launch(folder: Path, scale: float = 0.1) -> Launch:
+def grpc_launch(folder: Path, scale: float = 0.1, tls: bool = False) -> Launch:
     """A gRPC server."""
+    secret = (
+        {"tls": dict(zip(("key", "cert"), Authority(folder).issue("server"), strict=True))} if tls else {}
+    )
     config = {
         "version": "3",
         "server": {"command": [sys.executable, str(GRPC_APPS / "servicer.py")]},
-        "grpc": {"listen": "tcp://127.0.0.1:9001", "proto": [PROTO], "pool": {"num_workers": 2}},
+        "grpc": {"listen": "tcp://127.0.0.1:9001", "proto": [PROTO], "pool": {"num_workers": 2}, **secret},
         "status": {"address": "127.0.0.1:2114"},
     }
     file = folder / ".rr.yaml"
@@ -69,9 +74,7 @@ def grpc_launch(folder: Path, scale: float = 0.1) -> Launch:
 
 def faults_of(cell: str) -> list[tuple[Fault, str]]:
     """The faults of a cell, with their phases."""
-    if cell in (PLAIN, GRPC):
-        return []
-    parts = (part.rpartition(":") for part in cell.split("+"))
+    parts = (part.rpartition(":") for part in cell.split("+") if part not in (PLAIN, GRPC, TLS))
     return [(FAULTS[fault], phase) for fault, _, phase in parts]
 
 
@@ -126,8 +129,9 @@ async def _run(cell: str, scale: float) -> None:
         path = Path(folder)
         try:
             faults = faults_of(cell)
-            grpc = cell == GRPC or any(fault.protocol == "grpc" for fault, _ in faults)
-            launch = (grpc_launch if grpc else launch_of)(path, scale)
+            tls = TLS in cell.split("+")
+            grpc = tls or cell == GRPC or any(fault.protocol == "grpc" for fault, _ in faults)
+            launch = grpc_launch(path, scale, tls) if grpc else launch_of(path, scale)
             run = Run(cell, launch, path, faults=faults, paths=PATHS, methods=METHODS, load=Load(rate=50))
             _outcomes[cell, scale] = judge(await run.go())
         except Exception as error:

@@ -42,7 +42,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="set one key of it")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("--url", help="where the server of COMMAND answers, such as http://127.0.0.1:8080/")
-@click.option("--grpc", metavar="HOST:PORT", help="where it answers gRPC, in the clear")
+@click.option("--grpc", metavar="HOST:PORT", help="where it answers gRPC; https://HOST:PORT is over TLS")
 @click.option("--status", metavar="URL", help="where its health endpoints are, such as http://127.0.0.1:2114")
 @click.option("--budget", callback=_seconds, metavar="30s", help="COMMAND's whole time to stop [30s]")
 @click.option(
@@ -207,6 +207,7 @@ def _foreign(command: tuple[str, ...], options: dict[str, Any]) -> Launch:
         folder=os.getcwd(),
         app=_address("--url", options["url"] or options["grpc"], remote),
         grpc=grpc,
+        grpc_tls=(options["grpc"] or "").startswith("https:"),
         http=bool(options["url"]),
         status=_address("--status", options["status"], remote),
         terms=Terms(

@@ -490,5 +490,5 @@ ELSEWHERE: Mapping[str, str] = {
     "F38": "jobs",
     "F39": "jobs",
     "F43": "needs a memory cgroup of its own",
-    "F48": "needs a server with TLS, which the rig does not speak",
+    "F48": "needs a TLS handshake held in its middle",
 }

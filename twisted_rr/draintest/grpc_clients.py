@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,7 @@ class GrpcClients(Clients):
     """Clients of one gRPC address.
 
     :param channels: where every connection is written down.
+    :param tls: how they speak TLS, None for in the clear.
     """
 
     name = "grpc"
@@ -60,9 +62,11 @@ class GrpcClients(Clients):
         address: Address,
         methods: Methods,
         timeout: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(lines, address, timeout)
         self.methods = methods
+        self._tls = tls
         self._channels = channels
 
     # ---------------------------------------------------------------------------------- load
@@ -131,7 +135,9 @@ class GrpcClients(Clients):
     ) -> Connection | None:
         record = Channel(address=self.address, client=line.client, opened=line.opened, by_plan=by_plan)
         with self.ledger.judged(line):
-            connection = await Connection.open(self.address, record, self.timeout, window, acknowledge)
+            connection = await Connection.open(
+                self.address, record, self.timeout, window, acknowledge, self._tls
+            )
             self._channels.append(record)
             return connection
         return None

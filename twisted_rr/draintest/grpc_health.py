@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 
 from twisted_rr.draintest.grpc_clients import HEALTH, WATCH
 from twisted_rr.draintest.h2 import Connection
 from twisted_rr.draintest.records import Channel, Evidence, Probe
-from twisted_rr.draintest.wire import Address
+from twisted_rr.draintest.wire import Address, Ended
 from twisted_rr.wire.protobuf import fields
 
 SERVING, NOT_SERVING = 1, 2
@@ -46,9 +47,10 @@ def readiness_in(message: bytes) -> int:
 class HealthWatchers:
     """Asks about readiness and liveness, lists, and watches both, until `stop`."""
 
-    def __init__(self, evidence: Evidence, address: Address) -> None:
+    def __init__(self, evidence: Evidence, address: Address, tls: ssl.SSLContext | None = None) -> None:
         self._evidence = evidence
         self._address = address
+        self._tls = tls
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -78,7 +80,7 @@ class HealthWatchers:
         code = -2
         try:
             async with asyncio.timeout(_TIMEOUT):
-                connection = await Connection.open(self._address, record, _TIMEOUT)
+                connection = await Connection.open(self._address, record, _TIMEOUT, tls=self._tls)
                 with contextlib.closing(connection):
                     asks = service == "list"
                     stream = connection.call(_LIST if asks else HEALTH, b"" if asks else asking(service))
@@ -90,7 +92,7 @@ class HealthWatchers:
             code = -1
         except ConnectionRefusedError:
             code = 0
-        except OSError:
+        except (OSError, Ended):
             code = -2
         self._evidence.probes.append(
             Probe(channel=f"grpc {service}", at=at, took=time.monotonic() - at, code=code)
@@ -102,8 +104,8 @@ class HealthWatchers:
             record = Channel(
                 address=self._address, client=f"watch {service}", opened=time.monotonic(), watches=service
             )
-            with contextlib.suppress(OSError):
-                connection = await Connection.open(self._address, record, _TIMEOUT)
+            with contextlib.suppress(OSError, Ended):
+                connection = await Connection.open(self._address, record, _TIMEOUT, tls=self._tls)
                 with contextlib.closing(connection):
                     self._evidence.channels.append(record)
                     await connection.call(WATCH, asking(service)).over()

@@ -1,13 +1,14 @@
 """A client's end of an HTTP/2 connection that carries gRPC calls, and writes every GOAWAY down.
 
 It knows as much of HTTP/2 as a truthful witness needs: whoever wants it to ignore a GOAWAY, a PING or its own windows
-says so. It never compresses, and leaves out priorities, pushes and TLS.
+says so. It never compresses, and leaves out priorities and pushes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import struct
 import time
 
@@ -123,9 +124,10 @@ class Connection:
         timeout: float = 5.0,
         window: int = WIDE,
         acknowledge: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> Connection:
-        """Connect; raises OSError, and TimeoutError when nobody answers."""
-        return cls(await Wire.open(address, timeout), record, window, acknowledge)
+        """Connect; raises what `Wire.open` does."""
+        return cls(await Wire.open(address, timeout, tls=tls), record, window, acknowledge)
 
     @property
     def leaving(self) -> bool:

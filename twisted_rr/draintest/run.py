@@ -25,7 +25,7 @@ from twisted_rr.draintest.grpc_health import HealthWatchers
 from twisted_rr.draintest.probes import Watchers
 from twisted_rr.draintest.records import ANNOUNCE, FINISH, RUNNING, STOP, Event, Evidence
 from twisted_rr.draintest.target import Launch, Target, reports_in
-from twisted_rr.draintest.wire import Ended, Malformed, Wire, request
+from twisted_rr.draintest.wire import Ended, Malformed, Wire, h2_over_tls, request
 
 # How long a start may take, and for how long beyond its budget a server is waited for.
 _START = 30.0
@@ -102,8 +102,9 @@ class Run:
         self.clients = HttpClients(self.evidence.exchanges, launch.app, self._paths, timeout)
         if launch.grpc is not None:
             lines, channels = self.evidence.exchanges, self.evidence.channels
-            self.grpc = GrpcClients(lines, channels, launch.grpc, self._methods, timeout)
-            self.health = HealthWatchers(self.evidence, launch.grpc)
+            tls = h2_over_tls() if launch.grpc_tls else None
+            self.grpc = GrpcClients(lines, channels, launch.grpc, self._methods, timeout, tls)
+            self.health = HealthWatchers(self.evidence, launch.grpc, tls)
         self.watchers = Watchers(self.evidence, launch.app, launch.status, self.target.pid, self._said)
         try:
             await self._go()

@@ -41,6 +41,7 @@ class Launch:
     :ivar overrides: what the rig changed in it.
     :ivar admin: the admin socket, empty where there is none.
     :ivar grpc: the address of the gRPC front, None where there is none.
+    :ivar grpc_tls: whether it speaks TLS there.
     :ivar http: whether ``app`` speaks HTTP/1.1.
     :ivar gate: a script that every worker is started through; without it no worker can be started.
     """
@@ -55,6 +56,7 @@ class Launch:
     admin: str = ""
     gate: str = ""
     grpc: Address | None = None
+    grpc_tls: bool = False
     http: bool = True
     environ: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -120,13 +122,15 @@ def _from_config(
         fronts.append(f"http.address={http[0]}:{http[1]}")
     settings = read.settings("grpc")
     if settings is not None:
-        # Out of the way of a running server, also when TLS keeps the rig's clients from it.
+        # Out of the way of a running server, also when the rig's clients cannot speak to it.
         address = ("127.0.0.1", free_port())
         fronts.append(f"grpc.listen=tcp://{address[0]}:{address[1]}")
-        grpc = address if settings.tls is None else None
+        grpc = None if settings.tls is not None and settings.tls.needs_certificate else address
     app = http or grpc
     if app is None:
-        raise RRError("drain-test speaks HTTP and gRPC in the clear, and this configuration has neither")
+        raise RRError(
+            "drain-test speaks HTTP in the clear and gRPC without certificates of clients: neither is here"
+        )
     changed = [
         *overrides,
         *fronts,
@@ -167,6 +171,7 @@ def _from_config(
             goaway_start=actual.announce_max if actual.goaway_start is None else actual.goaway_start,
         ),
         grpc=grpc,
+        grpc_tls=grpc is not None and settings.tls is not None,
         http=http is not None,
         config=str(path),
         overrides=tuple(changed),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 
 import attrs
@@ -57,8 +58,13 @@ class Wire(asyncio.Protocol):
         self._news = asyncio.Event()
 
     @classmethod
-    async def open(cls, address: Address, timeout: float = 5.0, buffer: int = 0) -> Wire:
-        """Connect; raises OSError, and TimeoutError when nobody answers. *buffer*: of the kernel, for slow readers."""
+    async def open(
+        cls, address: Address, timeout: float = 5.0, buffer: int = 0, tls: ssl.SSLContext | None = None
+    ) -> Wire:
+        """Connect; raises OSError, TimeoutError when nobody answers, and Ended when a TLS handshake ends by a FIN.
+
+        *buffer*: of the kernel, for slow readers.
+        """
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         client = socket.socket(family, socket.SOCK_STREAM)
@@ -68,7 +74,14 @@ class Wire(asyncio.Protocol):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             async with asyncio.timeout(timeout):
                 await loop.sock_connect(client, address)
-            _, wire = await loop.create_connection(cls, sock=client)
+                name = None if tls is None else address[0]
+                _, wire = await loop.create_connection(cls, sock=client, ssl=tls, server_hostname=name)
+        except ConnectionResetError as error:
+            client.close()
+            if tls is not None and error.errno is None:
+                # So asyncio calls a FIN where an answer to the hello was due.
+                raise Ended(False) from None
+            raise
         except BaseException:
             client.close()
             raise
@@ -85,7 +98,8 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.eof = True
         self._news.set()
-        return True
+        # Half an end is the end of TLS.
+        return self.transport is None or self.transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.eof:
@@ -226,3 +240,12 @@ def request(
         fields["Content-Length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+def h2_over_tls() -> ssl.SSLContext:
+    """For clients that offer HTTP/2. Whose certificate it is, is not asked: the rig started the server itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context

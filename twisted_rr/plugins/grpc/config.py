@@ -98,6 +98,11 @@ class TlsSettings:
         doc="what is asked of clients; with root_ca: require and verify",
     )
 
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether clients without one are turned away."""
+        return self.client_auth_type.startswith("require_") or bool(self.root_ca and not self.client_auth_type)
+
 
 @attrs.frozen(kw_only=True)
 class HealthSettings:
