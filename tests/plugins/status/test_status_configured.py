@@ -90,6 +90,20 @@ def test_a_mapping_that_gets_a_draining_pod_killed_is_warned_of_with_its_place()
 
 
 @pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"stuck_after": "0s"}, 1),
+        ({"stuck_after": "200ms"}, 1),
+        ({"stuck_after": "1s"}, 0),
+        ({"stuck_after": "0s", "liveness": "always"}, 0),
+    ],
+)
+def test_evidence_of_a_moment_is_warned_of(keys: dict[str, str], told: int) -> None:
+    read = read_config({"version": "3", "status": {"address": ":2114", **keys}}, environ={})
+    assert [each.path for each in read.warnings if each.path].count("status.stuck_after") == told
+
+
+@pytest.mark.parametrize(
     ("answers", "words"),
     [
         ({"dying": {"health": 200}}, "not allowed here"),

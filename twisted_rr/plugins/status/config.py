@@ -28,6 +28,8 @@ ANSWERED: Final = (
 #: States in which a platform that still asks for liveness would kill a server that is doing what it should.
 _INNOCENT: Final = frozenset(ANSWERED) - {"stuck"}
 
+_MOMENT: Final = 1.0
+
 _FRAMING: Final = frozenset(
     ("connection", "content-length", "content-type", "date", "transfer-encoding", "upgrade", "trailer", "te")
 )
@@ -124,7 +126,13 @@ class StatusSettings:
     )
 
     def warnings(self) -> Iterator[tuple[str, str]]:
-        """Mappings that get a draining server killed."""
+        """What gets a server killed that is draining, or well."""
+        if self.stuck_after < _MOMENT and self.liveness != "always":
+            yield (
+                "stuck_after",
+                f"{self.stuck_after:g}s is no evidence: a worker that waits for its disk for a moment would get the "
+                "server killed; from 1s on that is told apart",
+            )
         for state, answer in self.answers.items():
             if answer.health is not None and not is_success(answer.health) and state in _INNOCENT:
                 yield (
