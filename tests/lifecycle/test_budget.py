@@ -261,6 +261,13 @@ def test_a_margin_of_nothing_is_warned_about_by_the_keys_that_were_written() -> 
     assert warning.startswith("RR_TERMINATION_GRACE_PERIOD 60s less drain.margin (60s) is not below")
 
 
+def test_roadrunners_grace_period_in_a_pod_of_the_default_is_told_both_ways_out() -> None:
+    _, (warning,) = plan(DrainSettings(), EndureSettings(grace_period=30.0), KUBERNETES)
+    assert warning.endswith(
+        "let the platform wait 34s and say so in RR_TERMINATION_GRACE_PERIOD, or stop within 26s"
+    )
+
+
 @pytest.mark.parametrize(
     ("drain", "grace", "told"),
     [

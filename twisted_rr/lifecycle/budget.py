@@ -147,10 +147,7 @@ class _Planner:
         lowest, highest, quiet = self._announce(total, frame + term + flush)
         self._check(total, highest, frame, term, flush)
         if deadline is not None and total >= deadline:
-            self.warnings.append(
-                f"{self._origin()} ({total:g}s) is not below the platform's deadline ({deadline:g}s): "
-                "the platform kills before the stop has ended"
-            )
+            self._tell_killed(total, deadline)
         self.warnings += [f"drain.{path} has no effect yet" for path in without_effect(self.drain)]
         whole = self._with_finish(total, highest, frame, term, flush)
         cut = whole - frame - term - flush
@@ -261,6 +258,14 @@ class _Planner:
                 "drain.announce.min", f"{lowest:g}s is more than drain.announce.max ({highest:g}s)"
             )
         return lowest, highest, _written(written.quiet, min(2.0, highest))
+
+    def _tell_killed(self, total: float, deadline: float) -> None:
+        margin = min(_MARGIN, 0.2 * deadline)
+        self.warnings.append(
+            f"{self._origin()} ({total:g}s) is not below the platform's deadline ({deadline:g}s): the platform kills "
+            f"before the stop has ended; let the platform wait {total + margin:g}s and say so in {TOLD}, or stop within "
+            f"{deadline - margin:g}s"
+        )
 
     def _preset(self) -> Preset:
         return preset_of(self.drain.lb, self._platform())
