@@ -50,7 +50,7 @@ from twisted_rr.pool.relay import RelayListener, relay_service
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
 from twisted_rr.pool.spawner import Spawner
 from twisted_rr.pool.strangers import Strangers, become_subreaper
-from twisted_rr.pool.template import Templates
+from twisted_rr.pool.templates import Templates
 from twisted_rr.reload import PlacedPool, Reloader
 
 

@@ -131,6 +131,9 @@ class IWorkerPool(IService):
     def workers() -> Sequence[Any]:
         """A snapshot of `twisted_rr.pool.state.WorkerInfo`, oldest first."""
 
+    def template() -> Any:
+        """Its `twisted_rr.pool.state.TemplateInfo`, None where nobody asks for preloaded workers."""
+
     def reset() -> Deferred[None]:
         """Replace every worker, the new one first; fires when the old ones are reaped."""
 

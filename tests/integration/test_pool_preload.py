@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from admin_rig import administered, verb
 from rig import alive, children, memory_kib, serving, until
 from twisted.internet.selectreactor import SelectReactor
 
@@ -200,6 +201,16 @@ def test_where_a_fork_is_not_safe_the_reason_is_told_and_workers_start_plainly(t
         assert told["imported_by"] == told["pid"]
         assert len(until(lambda: len(server.workers()) == 2 and server.workers())) == 2
         assert len(lines(server, reason)) == 1, server.log()
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [({}, "{template} ready for "), ({"APP_THREAD": "1"}, "not used, threads are running: poller")],
+)
+def test_the_status_shows_the_template_or_why_there_is_none(tmp_path, env, said):
+    with administered(tmp_path, "preload_app:app", sdk=PRELOAD, env=env) as server:
+        [line] = [line for line in verb(server, "status").stdout.splitlines() if "template" in line]
+        assert line.strip().startswith(f"template http: {said.format(template=template_of(server))}")
 
 
 def test_a_template_that_dies_while_it_imports_is_replaced_by_plain_starts(tmp_path):

@@ -15,7 +15,7 @@ from rig import serving
 from twisted_rr.errors import WorkerStartError
 from twisted_rr.pool import spawner as spawner_module
 from twisted_rr.pool.spawner import Spawner
-from twisted_rr.pool.template import Templates
+from twisted_rr.pool.templates import Templates
 from twisted_rr.testing.host import RecordingLog
 
 

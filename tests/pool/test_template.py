@@ -10,11 +10,14 @@ import pytest
 
 from twisted_rr.pool.process import WorkerProcess
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
-from twisted_rr.pool.spec import LaunchSpec, preload_patience
-from twisted_rr.pool.template import AGAIN, AT_ONCE, Templates
+from twisted_rr.pool.spec import LaunchSpec, preload_patience, why_no_preload
+from twisted_rr.pool.template import AT_ONCE
+from twisted_rr.pool.templates import AGAIN, Templates
 from twisted_rr.testing.host import RecordingLog
 from twisted_rr.testing.reactor import FakeReactor
 
+WORKER = ("python", "-m", "twisted_rr.worker", "app:app")
+PRELOADED = (*WORKER, "--preload")
 SPEC = LaunchSpec("python", ("python", "worker"), {"A": "b"}, "worker", preload=20.0)
 
 
@@ -241,3 +244,43 @@ FLAG = ("python", "-m", "twisted_rr.worker", "--preload", "app:app")
 def test_who_is_preloaded(server, pool, auto, asked):
     patience = preload_patience(PoolSettings(allocate_timeout=7.0, **pool), ServerSettings(**server), auto)
     assert patience == (7.0 if asked else 0.0)
+
+
+def test_it_is_told_what_has_become_of_the_template(room):
+    def told():
+        info = room.templates.info(SPEC)
+        return info.pid, info.ready, info.seconds, info.reason
+
+    assert told() == (0, False, 0.0, "no worker has been started")
+    room.worker()
+    [template] = room.reactor.processes
+    room.reactor.advance(2)
+    assert told() == (template.number, False, 2.0, "")
+    room.answer(ready=1)
+    room.reactor.advance(3)
+    assert told() == (template.number, True, 3.0, "")
+    room.answer(refused="threads are running")
+    assert told() == (0, False, 0.0, "threads are running")
+
+
+@pytest.mark.parametrize(
+    ("server", "pool", "auto", "why"),
+    [
+        ({}, {"command": ("php", "worker.php", "--preload")}, True, None),
+        ({}, {"command": WORKER}, True, None),
+        ({}, {"command": PRELOADED}, True, ""),
+        ({}, {"command": PRELOADED, "preload": False}, True, None),
+        ({}, {"command": PRELOADED, "debug": True}, True, "with debug"),
+        (
+            {"relay": "tcp://127.0.0.1:6001"},
+            {"command": PRELOADED},
+            True,
+            "server.relay tcp://127.0.0.1:6001",
+        ),
+        ({}, {"command": PRELOADED}, False, "server.preload: true"),
+        ({"preload": True}, {"command": WORKER}, False, ""),
+    ],
+)
+def test_why_workers_are_not_preloaded_although_that_was_asked_for(server, pool, auto, why):
+    told = why_no_preload(PoolSettings(**pool), ServerSettings(**server), auto)
+    assert told == why if not why else why in told

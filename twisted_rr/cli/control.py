@@ -336,9 +336,18 @@ def _described(told: Mapping[str, Any]) -> str:
     for pool in told["pools"]:
         workers = ", ".join(f"{each['pid']} {each['state']}" for each in pool["workers"])
         lines.append(f"  workers  {pool['name']}: {workers or 'none'}")
+        if pool.get("template"):
+            lines.append(f"  template {pool['name']}: {_template(pool['template'])}")
     if told.get("previous_exit"):
         lines.append(f"  before   {told['previous_exit']['text']}")
     return "\n".join([*lines, *(f"    {_call(call)}" for call in drain["calls"][:10])])
+
+
+def _template(told: Mapping[str, Any]) -> str:
+    """Where preloaded workers come from, or why they do not."""
+    if reason := told.get("reason"):
+        return f"not used, {reason}"
+    return f"{told['pid']} {'ready' if told['ready'] else 'importing'} for {told['seconds']:.0f} s"
 
 
 def _reasons(told: Any) -> str:

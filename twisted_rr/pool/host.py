@@ -40,7 +40,7 @@ class PoolHost:
     :ivar getpid: the pid of the server, asked late: twistd daemonizes after the tree was built.
     :ivar pidfd_open: pid to pidfd; None or one that raises OSError: reaping is polled.
     :ivar killpg: signals a process group.
-    :ivar templates: the `twisted_rr.pool.template.Templates` of the server, None: nothing is preloaded.
+    :ivar templates: the `twisted_rr.pool.templates.Templates` of the server, None: nothing is preloaded.
     :ivar start: starts a process, as `twisted_rr.pool.child.start` does; None: ``reactor.spawnProcess``.
     :ivar prepare: awaited before workers are started, such as `twisted_rr.pool.on_init.OnInit.run`.
     :ivar make_ends: makes a `twisted_rr.pool.relay.RelayEnds`; None: as ``server.relay`` says.

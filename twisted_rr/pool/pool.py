@@ -42,9 +42,10 @@ from twisted_rr.pool.spec import (
     launch_spec,
     preload_patience,
     resolve_identity,
+    why_no_preload,
     worker_env,
 )
-from twisted_rr.pool.state import WorkerInfo, WorkerState
+from twisted_rr.pool.state import TemplateInfo, WorkerInfo, WorkerState
 from twisted_rr.pool.supervisor import Supervisor
 from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
 from twisted_rr.pool.worker import Worker
@@ -618,6 +619,16 @@ class WorkerPool(Service):
     def counts(self) -> tuple[int, int]:
         """``(alive, total)``: workers that answered the handshake and live, and those wanted."""
         return self.crew.counts()
+    def template(self) -> TemplateInfo | None:
+        """See `IWorkerPool`."""
+        templates, plan = self._host.templates, self.plan
+        if templates is None:
+            return None
+        reason = why_no_preload(plan.settings, plan.server, templates.auto)
+        if reason is None:
+            return None
+        return TemplateInfo(reason=reason) if reason else templates.info(self.spec(plan))
+
 
     def waiting(self) -> int:
         """Calls that wait for a worker."""

@@ -69,7 +69,7 @@ class ProcessOwner(Protocol):
 
 
 class Nursery(Protocol):
-    """Who starts processes in a later turn: `twisted_rr.pool.template.Templates`, `twisted_rr.pool.spawner.Spawner`."""
+    """Who starts processes in a later turn: `twisted_rr.pool.templates.Templates`, `twisted_rr.pool.spawner.Spawner`."""
 
     def fork(self, spec: LaunchSpec, process: WorkerProcess, stdin: int, stdout: int) -> None:
         """`WorkerProcess.adopt` or `WorkerProcess.start_alone` follows, now or later. Raises OSError."""

@@ -105,13 +105,23 @@ def preload_patience(settings: PoolSettings, server: ServerSettings, auto: bool)
     A worker that connects to a listener by its pid (``server.relay``) is never preloaded, nor is one that is to have
     fresh code for its one call (``debug``).
     """
-    if settings.debug or server.relay != "pipes":
-        return 0.0
+    return settings.allocate_timeout if why_no_preload(settings, server, auto) == "" else 0.0
+
+
+def why_no_preload(settings: PoolSettings, server: ServerSettings, auto: bool) -> str | None:
+    """Why a pool's workers are not preloaded although that is asked for; empty: they are; None: nobody asks."""
     asked = server.preload if settings.preload is None else settings.preload
-    if asked is None:
-        command = settings.command or server.command
-        asked = auto and "--preload" in command and "twisted_rr.worker" in command
-    return settings.allocate_timeout if asked else 0.0
+    command = settings.command or server.command
+    flag = "--preload" in command and "twisted_rr.worker" in command
+    if asked is False or (asked is None and not flag):
+        return None
+    if settings.debug:
+        return "with debug each call gets the code of the moment"
+    if server.relay != "pipes":
+        return f"workers connect to server.relay {server.relay} by themselves"
+    if asked is None and not auto:
+        return "in a program that embeds the server only server.preload: true asks for it"
+    return ""
 
 
 def worker_env(

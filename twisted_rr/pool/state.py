@@ -79,3 +79,19 @@ class WorkerInfo:
     limit: int = 1
     abandoned: int = 0
     progress: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class TemplateInfo:
+    """The template of a pool whose workers are to be preloaded, at one moment.
+
+    :ivar pid: process id, 0 when there is none.
+    :ivar ready: it has imported the application, and forks.
+    :ivar seconds: since it was started, or got ready.
+    :ivar reason: why there is none: then workers are started one by one.
+    """
+
+    pid: int = 0
+    ready: bool = False
+    seconds: float = 0.0
+    reason: str = ""

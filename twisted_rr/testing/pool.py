@@ -170,6 +170,9 @@ class FakePool(Service):
         self.calls.append(call)
         return call
 
+    def template(self) -> Any:
+        return None
+
     def settle(self) -> None:
         """What the pool does in a later reactor turn: refuse what it cannot place."""
         if self.refuse is not None:

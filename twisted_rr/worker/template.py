@@ -3,7 +3,7 @@
 It is no worker itself: it opens no relay and runs no call. The server, which is its parent, sends requests over
 its descriptor 0, each with the new worker's descriptors. It forks twice: the one in between ends at once, so that
 the server, which is a subreaper (prctl(2)), becomes the worker's parent. When to fork, and what happens where that
-is refused, is the server's affair (`twisted_rr.pool.template`).
+is refused, is the server's affair (`twisted_rr.pool.templates`).
 """
 
 from __future__ import annotations

@@ -100,7 +100,18 @@ def pool_of(pool: Any) -> dict[str, Any]:
         "oldest": round(pool.waited(), 3),
         "shed": pool.shed,
         "workers": workers_of(pool),
+        "template": template_of(pool),
     }
+
+
+def template_of(pool: Any) -> dict[str, Any] | None:
+    """The template of a pool, or why its workers are not preloaded; None where nobody asks for it."""
+    info = pool.template()
+    if info is None:
+        return None
+    if info.reason:
+        return {"reason": info.reason}
+    return {"pid": info.pid, "ready": info.ready, "seconds": round(info.seconds, 3)}
 
 
 def workers_of(pool: Any) -> list[dict[str, Any]]:
