@@ -171,10 +171,10 @@ class WorkerPool(Service):
         if not self.running or self.crew.stopping:
             self._fail_later(call, Draining())
         elif self._known and not self.mux:
-            if more or body:
+            if more:
                 self._collect(call)
             else:
-                self._whole(call)
+                self._whole(call, body)
         else:
             self._enqueue(call)
         return call
@@ -185,16 +185,25 @@ class WorkerPool(Service):
         self._bodies.add(call)
         self._collecting.pump(call)
 
-    def _whole(self, call: Call) -> None:
-        """As `_collect`, of a call without content."""
-        call.spool = call.head.spool()
+    def _whole(self, call: Call, body: bytes) -> None:
+        """As `_collect`, of a call that has its whole content."""
+        spool = call.spool = call.head.spool()
         try:
-            call.spool.finish()
-        except (OSError, PoolError) as error:
-            self._close_spool(call)
-            self._fail_later(call, error)
+            if body:
+                call.drop()
+                spool.write(body)
+            spool.finish()
+        except OSError as full:
+            self._unstored(call, ApplicationError(f"the body cannot be stored: {full.strerror}"))
+            return
+        except PoolError as error:
+            self._unstored(call, error)
             return
         self._enqueue(call)
+
+    def _unstored(self, call: Call, error: Exception) -> None:
+        self._close_spool(call)
+        self._fail_later(call, error)
 
     def _collected(self, call: Call) -> None:
         self._bodies.discard(call)

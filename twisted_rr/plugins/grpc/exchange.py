@@ -112,7 +112,10 @@ class Exchange:
         if message is not None:
             # Most calls.
             self.received = 1
-            self.open().message(message, False, False)
+            if self.pool.mux or self.pool.debug:
+                self.open().message(message, False, False)
+            else:
+                self.open(message, False)
             return
         self._upload = Upload(self)
         self.data(data, True)
@@ -153,8 +156,8 @@ class Exchange:
         except Refusal as refusal:
             self.refuse(refusal)
 
-    def open(self) -> Any:
-        """Give the call to the pool."""
+    def open(self, body: bytes = b"", more: bool = True) -> Any:
+        """Give the call to the pool; *body* is the message for a one-call worker, where it is there already."""
         head: Any = self.derived
         if self.deadline:
             head = CallHead(head, self.front.seconds, self.deadline)
@@ -164,7 +167,7 @@ class Exchange:
             call.runs = True
             return call
         reply: Any = UndecidedReply(self) if pool.debug else SingleReply(self)
-        call = self._call = pool.open(head, b"", True, reply)
+        call = self._call = pool.open(head, body, more, reply)
         return call
 
     # --------------------------------------------------------------------------------- the answer

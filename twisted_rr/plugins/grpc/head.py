@@ -48,6 +48,7 @@ class Derived:
     __slots__ = (
         "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
         "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "tally", "timeout", "_context",
+        "_single",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head) -> None:
@@ -69,6 +70,7 @@ class Derived:
         self._packed: Any = None
         self._used = False
         self._context = b""  # of calls without a deadline, once it repeats
+        self._single = b""
         self.served = False
         self._attributes: dict[str, str] = {":authority": self.authority}
         if connection.auth_type:
@@ -104,7 +106,9 @@ class Derived:
 
     def spool(self) -> BodySpool:
         """See `ICallHead`."""
-        return BodySpool(CODEC_JSON, self.single_context())
+        if not self._single:
+            self._single = self.single_context()
+        return BodySpool(CODEC_JSON, self._single)
 
     def describe(self) -> str:
         """The method's path."""

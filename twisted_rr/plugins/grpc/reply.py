@@ -92,6 +92,9 @@ class SingleReply:
             exchange.fail(Status(UNKNOWN, "streaming is not supported"))
             return
         self._begun = True
+        if not more and not context:
+            exchange.message(body, False)  # most answers: this is all, and it is OK
+            return
         try:
             code, message, details, headers, trailers = decode_single_end(context)
         except FrameError as error:
