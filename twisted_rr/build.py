@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 import twisted_rr
+from twisted_rr.coherence import check_commands, something_is_served
 from twisted_rr.config import Config, Registry, load
 from twisted_rr.config.kinds.section import Section
 from twisted_rr.config.nodes import Node
@@ -85,6 +86,8 @@ def registry(plugins: Mapping[str, ServerPlugin]) -> Registry:
         "pools", POOLS, "More pools by name, each with the keys of http.pool; http.routes leads to them."
     )
     known.rule(check_pools)
+    known.rule(check_commands)
+    known.rule(something_is_served(plugins))
     for plugin in plugins.values():
         known.add(plugin.name, PluginSection(plugin), plugin.description)
     return known

@@ -109,7 +109,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(write):
 # ------------------------------------------------------------------------------ version
 
 
-OLD = "whose keys differ from version 3)"
+OLD = 'write version: "3" and check which of its keys differ)'
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ OLD = "whose keys differ from version 3)"
         ("http: {}", "<text>:1:1: version: is required: write version: \"3\""),
         ("version:", "<text>:1:1: version: is required: write version: \"3\""),
         ("version: 3", "<text>:1:10: version: expected the text \"3\" in quotes, not the number 3"),
-        ("version: 2.7", f'<text>:1:10: version: expected the text "3" in quotes, not the number 2.7 (this file is for RoadRunner 2, {OLD}'),
-        ("version: '2.7'", f'<text>:1:10: version: expected the text "3" in quotes, not the text \'2.7\' (this file is for RoadRunner 2, {OLD}'),
+        ("version: 2.7", f'<text>:1:10: version: expected the text "3" in quotes, not the number 2.7 (this file is for RoadRunner 2; {OLD}'),
+        ("version: '2.7'", f'<text>:1:10: version: expected the text "3" in quotes, not the text \'2.7\' (this file is for RoadRunner 2; {OLD}'),
         ("version: '4'", "<text>:1:10: version: expected the text \"3\" in quotes, not the text '4'"),
         ("version: ['3']", "<text>:1:10: version: expected the text \"3\" in quotes, not a list"),
     ],

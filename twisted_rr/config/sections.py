@@ -29,7 +29,9 @@ class Version(ScalarKind):
         if node.text == VERSION and (node.quoted or node.expanded):
             return VERSION
         if re.fullmatch(r"[12](\..*)?", node.text):
-            raise ValueError(f"this file is for RoadRunner {node.text[0]}, whose keys differ from version 3")
+            raise ValueError(
+                f'this file is for RoadRunner {node.text[0]}; write version: "3" and check which of its keys differ'
+            )
         raise ValueError
 
     def schema(self) -> dict[str, Any]:
