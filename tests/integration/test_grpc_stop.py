@@ -51,7 +51,7 @@ def test_a_long_call_survives_the_stop(tmp_path: Path, kind: str) -> None:
         assert watch.event(watch="NOT_SERVING")["at"] - stopped < 0.5
         assert in_flight(server) == 1
         # New connections are still served, and the liveness of the call's holder is not in doubt.
-        # They are told to go with their first call, which the next one may cross: ordinary clients try that again.
+        # They are told to go after a second, which a call may cross: ordinary clients try that again.
         assert run(server, "health", env={"RETRIES": "1"})["health"]["readiness"] == "NOT_SERVING"
         over = client.event(call="over")["at"]
         assert client.results()["sleep"] == "OK"
