@@ -99,6 +99,21 @@ def test_what_it_says_in_words(machine: Machine, path: Path) -> None:
     assert str(run(machine, path).previous) == "killed while draining:finish, 22s into it, 12s ago"
 
 
+def test_a_record_with_long_paths_is_read_whole_whatever_was_written_before_it(
+    machine: Machine, path: Path
+) -> None:
+    file = machine.file(path)
+    assert file.open()
+    file.begin({"folder": "/" + "x" * 4000}, "draining:announce")
+    file.enter("running")  # a shorter word
+    file.close()
+    later = run(machine, path, "running")
+    assert later.previous is not None and later.previous.label == "killed_running"
+    later.close()
+    last = run(machine, path)
+    assert last.previous is not None and last.previous.label == "killed_running"
+
+
 def test_a_machine_that_went_down_is_not_taken_for_a_kill(machine: Machine, path: Path) -> None:
     run(machine, path, "running").close()
     machine.boot, machine.uptime, machine.wall = "second", 5.0, machine.wall + 100

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import attrs
 
-#: The file always has this size, so that writing the end needs no room on a disk that is full by then.
+#: The file has this size at least, so that writing the end needs no room on a disk that is full by then.
 SIZE = 2048
 
 #: Reasons, as the metric has them.
@@ -105,6 +105,7 @@ class StateFile:
         self._wall = wall
         self._fd = -1
         self._record: dict[str, Any] = {}
+        self._size = SIZE
 
     def open(self) -> bool:
         """Take the file; False when a living server has it. A file that cannot be made is no reason to stay out."""
@@ -165,7 +166,9 @@ class StateFile:
             return
         text = json.dumps(self._record, separators=(",", ":")).encode()
         try:
-            os.pwrite(self._fd, text.ljust(SIZE - 1) + b"\n", 0)
+            # Never shorter than before, lest the end of a longer record stays behind it.
+            self._size = max(self._size, len(text) + 1)
+            os.pwrite(self._fd, text.ljust(self._size - 1) + b"\n", 0)
         except OSError as error:
             self._fail(error)
 
@@ -175,10 +178,11 @@ class StateFile:
 
     def _look_back(self) -> None:
         try:
-            text = os.pread(self._fd, 4 * SIZE, 0)
+            text = os.pread(self._fd, 8 * SIZE, 0)
         except OSError as error:
             self._fail(error)
             return
+        self._size = max(SIZE, len(text))
         if text.strip():
             self.previous = self._judge(text)
 

@@ -13,11 +13,18 @@ import attrs
 from twisted_rr.interfaces import IInFlight
 from twisted_rr.lifecycle.advice import Advice, sentences
 from twisted_rr.lifecycle.blockers import Blocker
+from twisted_rr.lifecycle.exits import EXIT_CUT, EXIT_DRAINED, EXIT_FAILED, EXIT_FORCED, EXIT_KILLED
 
 DRAINED, FAILED, CUT, FORCED, KILLED = "drained", "failed", "cut", "forced", "killed"
 
 #: The exit code of each outcome (drain.md 2.2).
-EXIT_CODES = {DRAINED: 0, FAILED: 1, CUT: 3, FORCED: 4, KILLED: 5}
+EXIT_CODES = {
+    DRAINED: EXIT_DRAINED,
+    FAILED: EXIT_FAILED,
+    CUT: EXIT_CUT,
+    FORCED: EXIT_FORCED,
+    KILLED: EXIT_KILLED,
+}
 
 
 @attrs.frozen(kw_only=True)
