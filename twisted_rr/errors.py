@@ -60,15 +60,20 @@ class PluginLoadError(RRError):
 
 
 class ListenError(RRError):
-    """An address that cannot be listened on."""
+    """An address that cannot be listened on.
+
+    :ivar key: the key or option that asked for it, set by whoever knows; several addresses are alike.
+    """
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(address, reason)
         self.address = address
         self.reason = reason
+        self.key = ""
 
     def __str__(self) -> str:
-        return f"cannot listen on {self.address}: {self.reason}"
+        key = f" ({self.key})" if self.key else ""
+        return f"cannot listen on {self.address}{key}: {self.reason}"
 
 
 class FrameError(RRError):

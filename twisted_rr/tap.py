@@ -180,6 +180,7 @@ class _OfThisProcess(MultiService):
             super().privilegedStartService()
         except ListenError as error:
             self._process.exits.fail()
+            error.key = self._config.key_of(error.address)
             if not self._twistd.get("nodaemon"):
                 # twistd hands the error to the waiting parent, which prints it and exits with 1.
                 raise

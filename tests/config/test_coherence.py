@@ -1,4 +1,4 @@
-"""What must hold between sections, as ``config check`` tells it."""
+"""What must hold between sections, as ``config check`` tells it; and where an address came from."""
 
 import pytest
 
@@ -43,3 +43,13 @@ def test_a_file_that_serves_nothing_is_told_so():
     [warning] = read("server: {command: php w.php}\nstatus: {address: '127.0.0.1:0'}\n").warnings
     assert str(warning).startswith("<text>:2:1: nothing is served: there is no section ")
     assert not read("server: {command: a}\n" + HTTP % "").warnings
+
+
+@pytest.mark.parametrize(
+    ("written", "bound"),
+    [("127.0.0.1:81", "127.0.0.1:81"), (":81", "0.0.0.0:81"), ("tcp://127.0.0.1:81", "127.0.0.1:81")],
+)
+def test_an_address_leads_back_to_its_key(written, bound):
+    config = read(f"server: {{command: a}}\nstatus: {{address: '{written}'}}\n" + HTTP % "")
+    assert config.key_of(bound) == "status.address"
+    assert config.key_of("127.0.0.1:82") == ""

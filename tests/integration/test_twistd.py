@@ -114,7 +114,7 @@ def test_a_busy_port_ends_with_1_and_is_named(tmp_path, foreground):
             else done.stdout + done.stderr
         )
         assert done.returncode == 1, said
-        assert str(port) in said and "in use" in said
+        assert f"{port} (http.address)" in said and "in use" in said
 
 
 def test_a_failing_worker_ends_the_foreground_server_with_1(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
+from twisted_rr.config import Config
 from twisted_rr.errors import ConfigProblem
 
 #: Names an application object usually has, and the files it is usually in, best guess first.
@@ -100,6 +101,11 @@ def told(problem: ConfigProblem) -> str:
     """A problem of a configuration that `config_for` made, with the option in the place of the key."""
     option = _OPTIONS.get(problem.path) if problem.where == "<memory>" else None
     return f"{option}: {problem.reason}" if option else str(problem)
+
+
+def spoken(config: Config, key: str) -> str:
+    """*key* as the user gave it: the option where `config_for` made *config*."""
+    return _OPTIONS.get(key, key) if config.source == "<memory>" else key
 
 
 def wrong_name(application: str) -> str | None:

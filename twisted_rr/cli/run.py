@@ -23,6 +23,7 @@ from twisted_rr.lifecycle.server import Server
 from twisted_rr.net.inherited import Inherited
 from twisted_rr.tap import follow, own
 
+from .application import spoken
 from .reload import Reload
 
 
@@ -69,7 +70,11 @@ class Run:
             )
             follow(self._process, server, reactor, self._config)
             server.privilegedStartService()
-        except (ConfigError, PluginLoadError, ListenError) as error:
+        except ListenError as error:
+            error.key = spoken(self._config, self._config.key_of(error.address))
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        except (ConfigError, PluginLoadError) as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from None
         reactor.addSystemEventTrigger("before", "shutdown", server.stopService)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from ..errors import ConfigProblem
 from .nodes import MapNode, Node
+
+
+def _leaves(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, object]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{at}{name}.")
+        elif isinstance(value, str):
+            yield f"{at}{name}", value
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +51,16 @@ class Config:
     def settings(self, section: str) -> Any:
         """The frozen settings of *section*; None when it is absent. General sections are always there."""
         return self._settings.get(section)
+
+    def key_of(self, address: str) -> str:
+        """The key whose value is *address*, for messages; empty when there is none."""
+        same = {
+            address,
+            f"tcp://{address}",
+            address.removeprefix("0.0.0.0"),
+            "tcp://" + address.removeprefix("0.0.0.0"),
+        }
+        return next((path for path, value in _leaves(self.data, "") if value in same), "")
 
     def place(self, path: str) -> str:
         """Where the key at *path* was written, else its section: ``file:line:column``; empty when neither was."""
