@@ -21,6 +21,7 @@ def read(**pool):
         ({"max_queue_age": "-1s"}, "max_queue_age"),
         ({"num_workers": -1}, "num_workers"),
         ({"reset_batch": 0}, "reset_batch"),
+        ({"allocate_timeout": "0s"}, "no worker can start within 0 s"),
         ({"dynamic_allocator": {"spawn_rate": 0}}, "spawn_rate"),
         ({"dynamic_allocator": {"max_workers": 4000}}, "max_workers"),
         (
@@ -43,6 +44,8 @@ def test_what_cannot_be_is_refused(pool, words):
         ({"supervisor": {"ttl": "10s", "exec_ttl": "20s"}}, "20 s, longer than a worker's ttl of 10 s"),
         ({"max_queue_age": "70s"}, "70 s is not below allocate_timeout, 60 s"),
         ({"debug": True, "max_queue_size": 3}, "no effect with debug"),
+        ({"destroy_timeout": "0s"}, "destroy_timeout: 0 cuts"),
+        ({"reset_timeout": "0s"}, "reset_timeout: 0 cuts"),
     ],
 )
 def test_what_does_nothing_is_warned_about(pool, words):

@@ -8,6 +8,7 @@ from pool_world import World
 from twisted_rr.errors import CrashLoop, NoFreeWorker, WorkerDied, WorkerStartError
 from twisted_rr.pool.rolling import ResetFailed
 from twisted_rr.pool.state import WorkerState
+from twisted_rr.testing.host import RecordingLog
 
 
 def results(deferred):
@@ -511,6 +512,19 @@ def test_workers_that_are_worn_together_are_replaced_in_turns():
         starting += world.new()
     assert gone == old
     assert len(world.alive) == 16  # the old ones are ending
+
+
+def test_that_workers_do_not_start_as_fast_as_max_jobs_is_reached_is_told_once():
+    world = World(num_workers=3, max_jobs=10)
+    world.pool.crew._log = log = RecordingLog()
+    world.start()
+    _, second, _ = wear_out(world)
+    wear_out(world)
+    world.new()[0].answer_handshake()
+    world.new()[0].answer_handshake()
+    [line] = log.lines("warn")
+    assert f"worker {second.pid} got 20 calls until it was its turn" in line
+    assert "max_jobs (10)" in line
 
 
 def test_a_turn_is_not_lost_with_the_worker_whose_turn_it_is():

@@ -20,6 +20,7 @@ from twisted_rr.pool.turns import Turns
 from twisted_rr.pool.worker import NEVER, Worker
 
 MOST = 2048
+LATE = 2  # times max_jobs, from where on a worker has got too many calls
 
 
 class CrewOwner(Protocol):
@@ -54,6 +55,8 @@ class Crew:
         self._owner = owner
         self._host = host
         self._settings = settings
+        self._log = log
+        self._told_late = False
         self._turns = Turns()
         self._timer: Any = None
         self._all_gone: list[Deferred[None]] = []
@@ -125,7 +128,8 @@ class Crew:
             self._host.reactor.callLater(0, self.maintain)
             return
         if not self.draining:
-            self._turns.take(self.target())
+            for worker in self._turns.take(self.target()):
+                self._tell_late(worker)
         missing = self.missing()
         if missing <= 0 or (self.draining and not self._owner.demand()):
             return
@@ -294,6 +298,21 @@ class Crew:
                 worker.limit = worker.jobs + 1  # a drain may be called off
         elif not self.draining or self._settings.debug:
             self.replace(worker, WorkerState.MAX_JOBS, warm=False)
+
+    def _tell_late(self, worker: Worker) -> None:
+        """Once: workers cannot be started as fast as these limits want them."""
+        most = self._settings.max_jobs
+        if self._told_late or not most or worker.jobs < LATE * most:
+            return
+        self._told_late = True
+        self._log.warn(
+            "worker {pid} got {jobs} calls until it was its turn to be replaced: others do not start as fast "
+            "as max_jobs ({most}) is reached; --preload starts them faster",
+            event="max_jobs_late",
+            pid=worker.pid,
+            jobs=worker.jobs,
+            most=most,
+        )
 
     def grow(self, count: int) -> list[Worker]:
         """*count* more, started at once."""

@@ -130,12 +130,23 @@ class PoolSettings:
         if self.num_workers + extra > MOST:
             together = f"{self.num_workers} and dynamic_allocator.max_workers {extra}"
             yield "num_workers", f"{together} are more than the {MOST} workers that a pool can have"
+        if not self.allocate_timeout:
+            yield (
+                "allocate_timeout",
+                "no worker can start within 0 s; RoadRunner takes 0 for its default, 60s",
+            )
 
     def warnings(self) -> Iterable[tuple[str, str]]:
         """What works, and is most likely not meant."""
         if self.max_queue_age >= self.allocate_timeout > 0 and self.max_queue_age:
             longer = f"{self.max_queue_age:g} s is not below allocate_timeout, {self.allocate_timeout:g} s"
             yield "max_queue_age", f"{longer}: nothing is turned away for it"
+        for name in ("destroy_timeout", "reset_timeout", "stream_timeout"):
+            if not getattr(self, name):
+                yield (
+                    name,
+                    "0 cuts what a worker still does at once; RoadRunner takes it for its default, 60s",
+                )
         if self.max_queue_size and self.debug:
             yield "max_queue_size", "has no effect with debug, where each call gets a worker"
 

@@ -41,13 +41,18 @@ class Turns:
         """*worker* goes when it is its turn, and has *limit* seconds for its calls then."""
         self._due[worker] = (state, limit)
 
-    def take(self, target: int) -> None:
-        """Of *target* workers, so many at a time are replaced. The wakers are a worker that is ready or gone."""
+    def take(self, target: int) -> list[Worker]:
+        """Of *target* workers, so many at a time are replaced: those whose turn it is now.
+
+        The wakers are a worker that is ready, and one that is gone.
+        """
         room = max(1, min(target // AT_ONCE, self._side_by_side)) - len(self._outgoing)
-        for worker in list(self._due)[: max(0, room)]:
+        taken = list(self._due)[: max(0, room)]
+        for worker in taken:
             state, limit = self._due.pop(worker)
             worker.replaced = True
             self._outgoing.append((worker, state, limit))
+        return taken
 
     def put_first(self, worker: Worker, state: WorkerState, limit: float | None) -> None:
         """*worker* is the next to go, for somebody who does not wait for turns."""
