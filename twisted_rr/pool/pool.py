@@ -220,7 +220,9 @@ class WorkerPool(Service):
         if self.full():
             self._fail_later(call, QueueFull(self.settings.max_queue_size))
             return
-        if self.crew.tripped or (self.crew.failures.impossible_since is not None and self.hopeless()):
+        crew = self.crew
+        short = self.debug or len(self._takers) < crew.target()  # if not, there is nothing to be looked after
+        if short and (crew.tripped or (crew.failures.impossible_since is not None and self.hopeless())):
             call.end = self._lobby
             self._host.reactor.callLater(0, self._strand, call)
             self.crew.maintain()
@@ -229,8 +231,8 @@ class WorkerPool(Service):
         self._waiting.put(call)
         # Its wakers: a worker that gets free (call_freed, worker_room), one that gets ready, and the timer.
         self._allocator.shortage()
-        if self.debug or len(self._takers) < self.crew.target():
-            self.crew.maintain()
+        if short:
+            crew.maintain()
 
     def _free(self, but: Worker | None = None) -> Worker | None:
         """The worker with the fewest calls that takes one more; among equals the one that rested longest."""
