@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from twisted.internet.protocol import Protocol
 
 from twisted_rr.http1.answered import Answered
 from twisted_rr.http1.response import render
@@ -18,6 +17,7 @@ from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
 from twisted_rr.lifecycle.admin.verbs import Verbs
 from twisted_rr.lifecycle.admin.waits import Waits
+from twisted_rr.lifecycle.sessions import SessionProtocol
 from twisted_rr.log import logger
 
 #: More are closed at once: preStop hooks and probes are few.
@@ -100,33 +100,6 @@ class AdminFront:
         return ""
 
 
-class _Connection(Protocol):
-    """Bytes between a transport and its session."""
-
-    def __init__(self, front: AdminFront, clock: Callable[[], float]) -> None:
-        self._front = front
-        self._clock = clock
-        self._session: Session | None = None
-
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        who = self._front.admits(transport)
-        if not who:
-            transport.abortConnection()
-            return
-        self._session = Session(transport, self._front, SETTINGS, self._clock, "http", None, None)
-        self._front.sessions[self._session] = who
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._session is not None:
-            self._session.data_received(data)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.connection_lost()
-
-
 class AdminFactory:
     """Makes connections, up to `MOST`."""
 
@@ -136,9 +109,18 @@ class AdminFactory:
         self._front = front
         self._clock = clock
 
-    def buildProtocol(self, address: Any) -> _Connection | None:
+    def buildProtocol(self, address: Any) -> SessionProtocol | None:
         """A connection was accepted."""
-        return _Connection(self._front, self._clock) if len(self._front.sessions) < MOST else None
+        return SessionProtocol(self._begin) if len(self._front.sessions) < MOST else None
+
+    def _begin(self, transport: Any) -> Session | None:
+        who = self._front.admits(transport)
+        if not who:
+            transport.abortConnection()
+            return None
+        session = Session(transport, self._front, SETTINGS, self._clock, "http", None, None)
+        self._front.sessions[session] = who
+        return session
 
     def doStart(self) -> None:  # noqa: N802
         """Nothing to prepare."""

@@ -24,6 +24,7 @@ from twisted_rr.lifecycle.admin.waits import Waits
 from twisted_rr.lifecycle.drain import STOPPING
 from twisted_rr.lifecycle.previous_exit import CLEAN, FAILED, PreviousExit, StateFile
 from twisted_rr.lifecycle.server import Server
+from twisted_rr.lifecycle.sessions import settle
 from twisted_rr.log import logger
 from twisted_rr.net import ports
 
@@ -236,19 +237,9 @@ class AdminService(Service):
         for session in list(self.front.sessions):
             session.close_idle(half_received=True)
         if self.front.sessions:
-            await self._settle(_LAST_ANSWERS)
+            await settle(self.front, self._server.clock, _LAST_ANSWERS)
         for session in list(self.front.sessions):
             session.cut()
-
-    async def _settle(self, seconds: float) -> None:
-        """Wakers: a timer, and the end of the last connection."""
-        settled: Deferred[None] = Deferred()
-        timer = self._server.clock.callLater(seconds, settled.callback, None)
-        self.front.on_empty = lambda: settled.callback(None) if not settled.called else None
-        await settled
-        self.front.on_empty = lambda: None
-        if timer.active():
-            timer.cancel()
 
 
 def remove_dead(place: Place) -> None:

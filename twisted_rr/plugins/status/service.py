@@ -22,6 +22,7 @@ from twisted_rr.http1.response import render
 from twisted_rr.http1.session import Session
 from twisted_rr.http1.settings import SessionSettings
 from twisted_rr.interfaces import IHost, IReloadable
+from twisted_rr.lifecycle.sessions import SessionProtocol, settle
 from twisted_rr.net import ports
 from twisted_rr.plugins.status import answers, verdicts
 from twisted_rr.plugins.status.answers import Answer, Question
@@ -137,38 +138,6 @@ class StatusFront:
         session.respond(render(answer.status, answer.headers), answer.body, False)
 
 
-class _Connection(Protocol):
-    """Bytes between a transport and its session."""
-
-    def __init__(self, front: StatusFront, settings: SessionSettings, clock: Callable[[], float]) -> None:
-        self._front = front
-        self._settings = settings
-        self._clock = clock
-        self._session: Session | None = None
-
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        self._session = Session(
-            transport,
-            self._front,
-            self._settings,
-            self._clock,
-            "http",
-            transport.getPeer(),
-            transport.getHost(),
-        )
-        self._front.sessions[self._session] = transport
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._session is not None:
-            self._session.data_received(data)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.connection_lost()
-
-
 #: The answer to a connection too many. Nothing was asked, so nothing is told but that.
 _TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
@@ -222,7 +191,13 @@ class _Factory:
             # Bounded too: a flood is just closed.
             return _TooMany(self) if self.refused < _MOST_REFUSALS else None
         self._front.hasten(max(self._most, _MOST_REFUSALS))
-        return _Connection(self._front, self._session_settings, self._clock)
+        return SessionProtocol(self._begin)
+
+    def _begin(self, transport: Any) -> Session:
+        peer, host = transport.getPeer(), transport.getHost()
+        session = Session(transport, self._front, self._session_settings, self._clock, "http", peer, host)
+        self._front.sessions[session] = transport
+        return session
 
     def doStart(self) -> None:  # noqa: N802
         """Nothing to prepare."""
@@ -362,13 +337,5 @@ class StatusService(Service):
             session.cut()
 
     async def _settle(self, seconds: float) -> None:
-        """Wakers: a timer, and the end of the last connection."""
-        if not self.front.sessions and not self.front.leaving:
-            return
-        settled: Deferred[None] = Deferred()
-        timer = self._host.clock.callLater(seconds, settled.callback, None)
-        self.front.on_empty = lambda: settled.callback(None) if not settled.called else None
-        await settled
-        self.front.on_empty = lambda: None
-        if timer.active():
-            timer.cancel()
+        if self.front.sessions or self.front.leaving:
+            await settle(self.front, self._host.clock, seconds)
