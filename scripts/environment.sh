@@ -1,20 +1,30 @@
 # Sourced by the other scripts: stands in the root of the checkout, inside a virtual environment.
 # The active one is used; otherwise .venv is made. `need EXTRA` installs the project with an extra,
-# once for each state of setup.cfg; `need_debian COMMAND PACKAGE` installs a Debian package if root.
+# once for each state of setup.cfg; `need_debian COMMAND PACKAGE` installs a Debian package if root, and
+# `need_compiler` what compiles C with Python's headers.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root" || exit 1
 
 say() { printf '%s\n' "$*" >&2; }
 
+install_debian() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
+    say "installing from Debian: $*"
+    [ -n "${apt_updated:-}" ] || { apt-get -q update >/dev/null 2>&1; apt_updated=1; }
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null 2>&1 || true
+}
+
 need_debian() {
     command -v "$1" >/dev/null 2>&1 && return 0
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        say "installing the Debian package $2"
-        [ -n "${apt_updated:-}" ] || { apt-get -q update >/dev/null 2>&1; apt_updated=1; }
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$2" >/dev/null 2>&1
-    fi
+    install_debian "$2"
     command -v "$1" >/dev/null 2>&1 || { say "note: $1 is missing (Debian package $2); what needs it is skipped"; return 1; }
+}
+
+need_compiler() {
+    python scripts/compiled_environment.py --check 2>/dev/null && return 0
+    install_debian gcc libc6-dev python3-dev
+    python scripts/compiled_environment.py --check
 }
 
 make_venv() {
