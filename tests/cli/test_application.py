@@ -41,8 +41,9 @@ def test_a_container_is_reachable_from_outside():
     assert config["status"]["address"] == "0.0.0.0:2114"
 
 
-def test_a_unix_socket_needs_no_port():
-    options = ServeOptions(application="app:app", host="unix:///run/app.sock")
+@pytest.mark.parametrize("host", ("unix:///run/app.sock", "unix:/run/app.sock", "/run/app.sock"))
+def test_a_unix_socket_needs_no_port_however_it_is_written(host):
+    options = ServeOptions(application="app:app", host=host)
     assert config_for(options, {}, False)["http"]["address"] == "unix:///run/app.sock"
 
 

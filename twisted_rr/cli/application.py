@@ -76,8 +76,8 @@ def config_for(
 
 
 def _joined(host: str, port: int) -> str:
-    if host.startswith("unix:"):
-        return host
+    if host.startswith(("unix:", "/")):
+        return "unix://" + host.removeprefix("unix:").removeprefix("//")  # gunicorn's unix:/path as well
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 

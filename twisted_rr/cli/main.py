@@ -59,7 +59,9 @@ def cli() -> None:
 @_overrides
 @_dotenv
 @click.option("-w", "--workdir", metavar="DIR", help="work in this directory instead of the configuration's")
-@click.option("--host", help="address to listen on [HOST, else 127.0.0.1; 0.0.0.0 in a container]")
+@click.option(
+    "--host", help="address to listen on, or unix:PATH [HOST, else 127.0.0.1; 0.0.0.0 in a container]"
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="port to listen on [PORT, else 8000]")
 @click.option("--workers", type=click.IntRange(0), help="worker processes [WEB_CONCURRENCY, else by CPUs]")
 @click.option("--threads", type=click.IntRange(1), help="threads of a worker, for WSGI")
