@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from zope.interface import implementer
 
 from twisted_rr.errors import (
@@ -27,24 +26,17 @@ from twisted_rr.errors import (
 from twisted_rr.interfaces import IWorkerPool
 from twisted_rr.log import logger
 from twisted_rr.pool.allocator import Allocator
-from twisted_rr.pool.confine import confined
 from twisted_rr.pool.cpus import default_workers
 from twisted_rr.pool.crew import Crew
 from twisted_rr.pool.health import PoolHealth
 from twisted_rr.pool.host import PoolHost, StopSchedule
 from twisted_rr.pool.parting import Parting
+from twisted_rr.pool.recruits import Recruits
 from twisted_rr.pool.relay import one_call
-from twisted_rr.pool.rolling import ResetFailed, ResetReport, Rolling
+from twisted_rr.pool.rolling import ResetReport, all_of, reset_all
 from twisted_rr.pool.settings import PoolSettings, ServerSettings
-from twisted_rr.pool.spec import (
-    LaunchSpec,
-    PoolPlan,
-    launch_spec,
-    preload_patience,
-    resolve_identity,
-    why_no_preload,
-    worker_env,
-)
+from twisted_rr.pool.spec import LaunchSpec, PoolPlan
+from twisted_rr.pool.starting import Starting
 from twisted_rr.pool.state import TemplateInfo, WorkerInfo, WorkerState
 from twisted_rr.pool.supervisor import Supervisor
 from twisted_rr.pool.waiting import Collecting, Lobby, Waiting
@@ -99,13 +91,11 @@ class WorkerPool(Service):
         self._host = host
         self.plan = PoolPlan(settings, server, host.environ)
         self.replacing = DeferredLock()
-        self._mode = mode
-        self._env = dict(env or {})
         self._log = logger("server")
         self._seconds = host.reactor.seconds
         if server.relay != "pipes" and host.relays is None and host.make_ends is None:
             raise ValueError(f"server.relay is {server.relay}: PoolHost.relays must hold its listener")
-        self._identity = resolve_identity(server.user, server.group)
+        self._recruits = Recruits(host, server, mode, env or {})
         self.crew = Crew(self, host, settings, self._log)
         self._takers: list[Worker] = []
         self._waiting = Waiting(
@@ -115,13 +105,11 @@ class WorkerPool(Service):
         self._collecting = Collecting(self._left, self._collected, self._fail_later)
         self._bodies: set[Call] = set()  # their bodies are being collected
         self._known = False  # whether ``mux`` is known
-        self._ready: list[Deferred[None]] = []
-        self._starts = 0
-        self.start_error: WorkerStartError | None = None
         self._finished: list[Deferred[None]] = []
         self._supervisor = Supervisor(self, host, settings, self._log)
         self._allocator = Allocator(self.crew, host.reactor, settings.dynamic_allocator)
         self._parting = Parting(self, host, self._log)
+        self._starting = Starting(self, host.prepare)
 
     # ------------------------------------------------------------------ calls
 
@@ -459,19 +447,11 @@ class WorkerPool(Service):
 
     def spec(self, plan: PoolPlan) -> LaunchSpec:
         """What a worker is started with."""
-        host, server = self._host, confined(plan.server, plan.settings)
-        env = worker_env(plan.environ, server, self._mode, host.version, host.rpc, self._env)
-        command = plan.settings.command or server.command
-        spec = launch_spec(command, server, self._identity, env, host.getpid())
-        templates = host.templates
-        if templates is None:
-            return spec
-        return evolve(spec, preload=preload_patience(plan.settings, server, templates.auto))
+        return self._recruits.spec(plan)
 
     def renew_template(self, plan: PoolPlan) -> None:
         """Workers that *plan* starts from now on take the application's code of now, if they are preloaded."""
-        if self._host.templates is not None:
-            self._host.templates.renew(self.spec(plan))
+        self._recruits.renew_template(plan)
 
     def apply(self, plan: PoolPlan) -> None:
         """Go by *plan* from now on; workers that are there stay as they were started (see `Succession`)."""
@@ -515,7 +495,6 @@ class WorkerPool(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._known = False
-        self.start_error = None
         count, reason = self._size()
         if reason:
             self._log.info(
@@ -523,8 +502,7 @@ class WorkerPool(Service):
             )
         self._parting.start()
         self._supervisor.start()
-        self.crew.starting = True
-        Deferred.fromCoroutine(self._start(count, self._starts))
+        self._starting.begin(count)
 
     def _size(self) -> tuple[int, str]:
         if self.settings.debug:
@@ -533,50 +511,13 @@ class WorkerPool(Service):
             return self.settings.num_workers, ""
         return default_workers()
 
-    async def _start(self, count: int, start: int) -> None:
-        """All answer, or none is left: the first that does not start ends the start, and a stop ends *start*."""
-        try:
-            if self._host.prepare is not None:
-                await self._host.prepare()
-            if start != self._starts:
-                return
-            made = self.crew.begin(count, count or 1)
-            await _all([worker.when_ready() for worker in made])
-        except Exception as error:
-            if start == self._starts:
-                await self._undo_start(error, start)
-            return
-        if start == self._starts:
-            self.crew.begun()
-            self._tell_ready()
-
-    async def _undo_start(self, error: Exception, start: int) -> None:
-        await self.crew.kill()
-        if start != self._starts:
-            return
-        self.crew.begun()
-        if not isinstance(error, WorkerStartError):
-            error = WorkerStartError(str(self.name), f"{type(error).__name__}: {error}")
-        self.start_error = error
-        self._tell_ready()
-
-    def _tell_ready(self) -> None:
-        waiters, self._ready = self._ready, []
-        for waiter in waiters:
-            if self.start_error is not None:
-                waiter.errback(self.start_error)
-            else:
-                waiter.callback(None)
-
     def ready(self) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred()
-        if self.crew.starting or not self.running:
-            self._ready.append(waiter)
-        elif self.start_error is not None:
-            waiter.errback(self.start_error)
-        else:
-            waiter.callback(None)
-        return waiter
+        return self._starting.over()
+
+    @property
+    def start_error(self) -> WorkerStartError | None:
+        """Why the last start failed."""
+        return self._starting.error
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
@@ -588,15 +529,8 @@ class WorkerPool(Service):
         self._bodies.clear()
         gone = self.crew.stop()
         if self.crew.starting:
-            self._abandon_start()
+            self._starting.abandon()
         return gone
-
-    def _abandon_start(self) -> None:
-        """A stop came first. The pool may have started again before the start that is over hears of it."""
-        self._starts += 1
-        self.crew.begun()
-        self.start_error = WorkerStartError(str(self.name), "the pool was stopped while it started")
-        self._tell_ready()
 
     def finish(self) -> Deferred[None]:
         """Fires when no call is open or waiting; the pool still takes calls meanwhile."""
@@ -627,19 +561,13 @@ class WorkerPool(Service):
         now = self._seconds()
         return [worker.info(now) for worker in self.crew.workers if worker.pid]
 
+    def template(self) -> TemplateInfo | None:
+        """See `IWorkerPool`."""
+        return self._recruits.template(self.plan)
+
     def counts(self) -> tuple[int, int]:
         """``(alive, total)``: workers that answered the handshake and live, and those wanted."""
         return self.crew.counts()
-    def template(self) -> TemplateInfo | None:
-        """See `IWorkerPool`."""
-        templates, plan = self._host.templates, self.plan
-        if templates is None:
-            return None
-        reason = why_no_preload(plan.settings, plan.server, templates.auto)
-        if reason is None:
-            return None
-        return TemplateInfo(reason=reason) if reason else templates.info(self.spec(plan))
-
 
     def waiting(self) -> int:
         """Calls that wait for a worker."""
@@ -659,30 +587,7 @@ class WorkerPool(Service):
         Fails with ResetFailed when a new one does not start; those not yet replaced stay. Fails with
         Draining in a drain.
         """
-        return Deferred.fromCoroutine(self._reset())
-
-    async def _reset(self) -> ResetReport:
-        # A reload replaces workers too: one after the other.
-        await self.replacing.acquire()
-        try:
-            old = [worker for worker in self.crew.workers if worker.ready]
-            rolling = await self._replace_all(old)
-        finally:
-            self.replacing.release()
-        await _all([worker.when_gone() for worker in old if worker in self.crew.workers])
-        return ResetReport(tuple(rolling.replaced), lost=sum(worker.lost for worker in old))
-
-    async def _replace_all(self, old: Sequence[Worker]) -> Rolling:
-        if self.crew.draining:
-            raise Draining()
-        self.renew_template(self.plan)
-        rolling = Rolling(self, self.settings.reset_batch, self.settings.reset_timeout, self._log)
-        try:
-            await rolling.replace(old)
-        except WorkerStartError as error:
-            kept = tuple(worker.pid for worker in old if not worker.left)
-            raise ResetFailed(error, ResetReport(tuple(rolling.replaced), kept)) from error
-        return rolling
+        return Deferred.fromCoroutine(reset_all(self, self._log))
 
     def grow(self, count: int) -> Deferred[None]:
         return Deferred.fromCoroutine(self._grow(count))
@@ -690,16 +595,8 @@ class WorkerPool(Service):
     async def _grow(self, count: int) -> None:
         if self.crew.draining:
             raise Draining()
-        await _all([worker.when_ready() for worker in self.crew.grow(count)])
+        await all_of([worker.when_ready() for worker in self.crew.grow(count)])
 
     def shrink(self, count: int) -> Deferred[None]:
         gone = [worker.when_gone() for worker in self.crew.shrink(count)]
-        return Deferred.fromCoroutine(_all(gone)) if gone else succeed(None)
-
-
-async def _all(waits: Sequence[Deferred[Any]]) -> None:
-    """Wait for all of them, or for the first that fails, whose error is raised."""
-    try:
-        await gatherResults(waits, consumeErrors=True)
-    except FirstError as first:
-        raise first.subFailure.value or first
+        return Deferred.fromCoroutine(all_of(gone)) if gone else succeed(None)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 
 from twisted_rr.errors import Draining, WorkerStartError
 from twisted_rr.pool.state import WorkerState
@@ -129,3 +129,37 @@ class Rolling:
             new=new.pid,
             seconds=seconds,
         )
+
+
+async def reset_all(pool: WorkerPool, log: Any) -> ResetReport:
+    """Replace every worker of *pool*; over when the old ones are reaped. Raises ResetFailed, Draining."""
+    # A reload replaces workers too: one after the other.
+    await pool.replacing.acquire()
+    try:
+        old = [worker for worker in pool.crew.workers if worker.ready]
+        rolling = await _replace_all(pool, old, log)
+    finally:
+        pool.replacing.release()
+    await all_of([worker.when_gone() for worker in old if worker in pool.crew.workers])
+    return ResetReport(tuple(rolling.replaced), lost=sum(worker.lost for worker in old))
+
+
+async def _replace_all(pool: WorkerPool, old: Sequence[Worker], log: Any) -> Rolling:
+    if pool.crew.draining:
+        raise Draining()
+    pool.renew_template(pool.plan)
+    rolling = Rolling(pool, pool.settings.reset_batch, pool.settings.reset_timeout, log)
+    try:
+        await rolling.replace(old)
+    except WorkerStartError as error:
+        kept = tuple(worker.pid for worker in old if not worker.left)
+        raise ResetFailed(error, ResetReport(tuple(rolling.replaced), kept)) from error
+    return rolling
+
+
+async def all_of(waits: Sequence[Deferred[Any]]) -> None:
+    """Wait for all of them, or for the first that fails, whose error is raised."""
+    try:
+        await gatherResults(waits, consumeErrors=True)
+    except FirstError as first:
+        raise first.subFailure.value or first
