@@ -75,7 +75,6 @@ def relay():
         if fd >= 10 and int.from_bytes(creds[:4], "little") == os.getppid():
             found.append(fd)
     return found[-1]
-    raise RuntimeError("no relay found")
 
 
 asgi_app.PATHS.update({function.__name__: function for function in (eat, fork, garbage, shut, spin)})
