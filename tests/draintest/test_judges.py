@@ -229,6 +229,25 @@ def test_a_request_that_crossed_the_close_is_the_clients_to_repeat(good):
     assert word(good, "I4") == HOLDS
 
 
+def test_a_kept_connection_that_ended_before_the_close_is_a_loss(good):
+    line = exchange(10.4, 10.42, records.EMPTY, reused=True)
+    line.began = None
+    good.exchanges.append(line)
+    assert word(good, "I4") == BROKEN
+    # Unless the rig slept so long that it cannot know.
+    good.connects[:] = [each for each in good.connects if not 10.3 < each.at < 10.9]
+    assert word(good, "I4") == HOLDS
+
+
+@pytest.mark.parametrize(("pause", "verdict"), [(0.1, BROKEN), (0.5, HOLDS)])
+def test_a_new_connection_is_lost_unless_its_client_took_its_time(good, pause, verdict):
+    line = exchange(10.68 - pause, 10.72, records.EMPTY)
+    line.asked, line.began = 10.68, None
+    good.exchanges.append(line)
+    assert word(good, "I4") == verdict
+    assert word(good, "I3") == HOLDS  # it came when the announce was over, or was crossed
+
+
 def test_waiting_for_a_cpu_is_not_the_servers_time(good):
     good.probes += [
         Probe(channel="health", at=9 + number / 10, took=0.3, waited=0.28, code=200) for number in range(20)

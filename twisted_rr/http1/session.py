@@ -213,6 +213,11 @@ class Session:
         self._shut()
         return True
 
+    @property
+    def unused(self) -> bool:
+        """Whether no byte has come since the connect."""
+        return self._phase == FRESH and not self._buffer
+
     def close_unused(self, now: float, seconds: float) -> None:
         """Close it when no byte has come since the connect, which a sweep saw *seconds* before *now*."""
         if self._phase == FRESH and not self._buffer and self._mark >= 0 and now - self._mark >= seconds:

@@ -365,12 +365,30 @@ def test_stop_waits_for_what_is_in_flight_then_for_the_clients_to_close() -> Non
 def test_stop_does_not_wait_for_clients_that_never_close() -> None:
     world = World().start()
     client = world.connect()
-    world.clock.advance(0.2)
+    world.clock.advance(0.5)
     done = stop(world)
     assert client.events == ["fin"]
     world.clock.advance(0.5)
     assert done == [None]
     assert client.events == ["fin", "close"]
+
+
+def test_a_client_that_just_connected_may_still_ask_when_nothing_else_holds_the_stop() -> None:
+    world = World().start()
+    client, silent = world.connect(), world.connect()
+    world.clock.advance(0.2)
+    done = stop(world)
+    world.clock.advance(0.1)
+    assert (client.events, silent.events) == ([], [])
+    client.send(GET)
+    answer(world)
+    assert b"connection: close" in client.out
+    assert client.events == ["fin"] and silent.events == []
+    world.clock.advance(0.1)
+    world.clock.advance(0.1)
+    assert silent.events == ["fin"]
+    world.clock.advance(0.5)
+    assert done == [None]
 
 
 def test_a_stop_without_connections_is_immediate() -> None:
@@ -449,7 +467,7 @@ def test_hurry_ends_a_stop_that_waits() -> None:
 def test_hurry_in_the_last_wait_ends_it() -> None:
     world = World().start()
     client = world.connect()
-    world.clock.advance(0.2)
+    world.clock.advance(0.5)
     done = stop(world)
     assert client.events == ["fin"]
     world.front.hurry()

@@ -28,6 +28,9 @@ HALF_OPEN = 2.0
 SETTLE = 0.1
 """A connection this young has most likely sent a request that was not read yet."""
 
+FIRST_BYTE = 0.5
+"""So long a busy client may take from its connect to its request before the end of a stop leaves it without an answer."""
+
 UNUSED = 1.0
 """A connection that has not said a byte for so long is a spare one, or a scan: closed once the listeners are."""
 
@@ -198,6 +201,8 @@ class HttpFront(Front):
         young = self._last_opened + SETTLE - now
         if young > 0 or not self._heard:
             return max(young, 0.0)
+        if now < self._last_opened + FIRST_BYTE and any(session.unused for session in self.connections):
+            return SETTLE
         return None if self._close_idle(now >= (self.finished_at or now) + HALF_OPEN) else SETTLE
 
     def _close_idle(self, half_received: bool = False) -> bool:
