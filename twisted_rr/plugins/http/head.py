@@ -17,7 +17,15 @@ from twisted_rr.http1.request import Request
 from twisted_rr.interfaces import ICallHead
 from twisted_rr.wire.context import HttpRequest, encode_request, encode_single_request, pack_headers
 from twisted_rr.wire.frame import CODEC_JSON, CODEC_MSGPACK, CODEC_PROTO
-from twisted_rr.wire.single_context import as_text, json_request, json_start, json_string
+from twisted_rr.wire.single_context import (
+    as_text,
+    json_request,
+    json_start,
+    json_string,
+    proto_header,
+    proto_request,
+    proto_start,
+)
 
 from . import bodies
 from .forms import BAD_ESCAPE
@@ -83,6 +91,18 @@ class Derived:
                 if part is None:
                     parts[index] = fragment(headers[index])
         return b"{%b}" % b",".join(filter(None, parts))
+
+    def canonical_proto(self) -> bytes:
+        """The same in protobuf."""
+        headers = self.headers
+        if len(dict(headers)) < len(headers):
+            return b"".join([proto_header(name, values) for name, values in self.canonical().items()])
+        parts = list(map(_proto_fragments.get, headers))
+        if None in parts:
+            for index, part in enumerate(parts):
+                if part is None:
+                    parts[index] = proto_fragment(headers[index])
+        return b"".join(parts)  # type: ignore[arg-type]
 
     def cookies_json(self) -> bytes:
         """The same as `cookies`, as JSON; no dictionary is made of cookies that stand for themselves."""
@@ -248,6 +268,8 @@ class RequestHead:
                 derived.canonical_json(),
                 derived.cookies_json(),
             )
+        if codec == CODEC_PROTO and not parsed and (request.target + host).isascii():
+            return codec, self._proto_context(derived, host)
         target = request.target.decode("latin-1")
         context = HttpRequest(
             derived.client[0] if derived.client else "",
@@ -261,6 +283,18 @@ class RequestHead:
             uploads,
         )
         return codec, encode_single_request(codec, context)
+
+    def _proto_context(self, derived: Derived, host: bytes) -> bytes:
+        request = self.request
+        target = request.target
+        key = (derived.client[0] if derived.client else "", request.version, request.method)
+        return proto_request(
+            _proto_starts.get(key) or proto_beginning(key),
+            derived.scheme.encode() + b"://" + host + target,
+            derived.canonical_proto(),
+            derived.cookies(),
+            target.partition(b"?")[2],
+        )
 
     def describe(self) -> str:
         """Method and path, without the query."""
@@ -325,6 +359,32 @@ def fragment(field: tuple[bytes, bytes]) -> bytes:
         if len(_fragments) >= 2048:
             _fragments.clear()
         _fragments[field] = made
+    return made
+
+
+_proto_fragments: dict[tuple[bytes, bytes], bytes] = {}
+_proto_starts: dict[tuple[str, str, str], bytes] = {}
+"""The same in protobuf."""
+
+
+def proto_fragment(field: tuple[bytes, bytes]) -> bytes:
+    """One field as a header of http.v1.Request."""
+    name, value = field
+    made = b"" if name == b"host" else proto_header(canonical_name(name), (value,))
+    if len(made) <= 320 and shareable(name):
+        if len(_proto_fragments) >= 2048:
+            _proto_fragments.clear()
+        _proto_fragments[field] = made
+    return made
+
+
+def proto_beginning(key: tuple[str, str, str]) -> bytes:
+    """The fields before the URI: client's address, version, method."""
+    made = proto_start(key[0], "HTTP/" + key[1], key[2])
+    if len(made) <= 320:
+        if len(_proto_starts) >= 1024:
+            _proto_starts.clear()
+        _proto_starts[key] = made
     return made
 
 
