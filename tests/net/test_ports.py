@@ -274,6 +274,45 @@ def test_a_flood_of_connects_is_taken_in_portions(epoll, monkeypatch):
     end(epoll, port, factory)
 
 
+class Breaking(Greet):
+    def connectionMade(self):
+        self.factory.broken -= 1
+        if self.factory.broken >= 0:
+            raise RuntimeError("not today")
+        super().connectionMade()
+
+    def dataReceived(self, data):
+        self.transport.write(data.upper())
+
+    def connectionLost(self, reason):
+        if self in self.factory.made:
+            super().connectionLost(reason)
+
+
+def test_a_protocol_that_fails_leaves_nothing_to_the_connection_that_gets_its_number(reactor):
+    port, factory = bind("127.0.0.1:0"), Greeter()
+    factory.protocol, factory.broken = Breaking, 3
+    port.listen(factory, reactor)
+    for left in (2, 1, 0):
+        with client_of(port):
+            spin(reactor, lambda left=left: factory.broken == left)
+            turn(reactor)
+    with client_of(port) as client:
+        client.sendall(b"you")
+        client.setblocking(False)
+        found = bytearray()
+        spin(reactor, lambda: answered(client, found) == b"hiYOU")
+    end(reactor, port, factory)
+
+
+def answered(client, found):
+    try:
+        found += client.recv(10)
+    except BlockingIOError:
+        pass
+    return found
+
+
 def test_a_factory_that_fails_or_declines_costs_only_that_connection(epoll):
     port, factory = bind("127.0.0.1:0"), Greeter()
     build = factory.buildProtocol

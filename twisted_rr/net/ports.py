@@ -429,7 +429,12 @@ class BoundPort:
         if self._spare is not None:
             # In the turn in which its own is free again, lest somebody else takes it.
             transport.on_closed = self._spare.hold
-        protocol.makeConnection(transport)
+        try:
+            protocol.makeConnection(transport)
+        except BaseException:
+            # The reactor reads it already: whoever gets its number next would never be read.
+            transport.abortConnection()
+            raise
 
     def _short(self, error: OSError, most: int) -> None:
         """The process or the machine ran out of something: refuse who waits, then let accepting rest.
