@@ -41,7 +41,8 @@ def rr_config(python: str, worker: list[str], port: int) -> str:
     return json.dumps(
         {
             "version": "3",
-            "server": {"command": [python, *worker]},
+            # RoadRunner's worker gets pipes from RoadRunner too; a command that is no PHP does not show what it is.
+            "server": {"command": [python, *worker], "relay_pipes": str(roadrunner.WORKER) in worker},
             "grpc": _grpc(port),
             "status": {"address": f"127.0.0.1:{free_port()}"},
             "logs": {"level": "warn"},
