@@ -1,7 +1,7 @@
 """Frames with more body than a read holds: handed on as they come, with the same rules as others."""
 
 import pytest
-from wire_recorders import CREDIT, RAW, STREAM, MuxServer, MuxWorker, call_frame, frames, in_chunks
+from wire_recorders import CREDIT, RAW, STREAM, MuxServer, MuxWorker, Receiver, call_frame, frames, in_chunks
 
 from twisted_rr.errors import FrameError, Truncated, WorkerDied
 
@@ -125,6 +125,24 @@ def test_a_relay_that_ends_within_a_long_frame_is_truncated():
     server.end.fail_all(lambda call: WorkerDied(1, "signal 9"))
     assert call.to.events[-1][0] == "failed"
     server.end.feed(bytes(1000))
+    assert call.to.events[-1][0] == "failed"
+
+
+def test_a_receiver_that_finds_the_end_of_a_long_frame_to_be_nonsense_is_still_told_of_the_loss():
+    server, call = server_with_a_call()
+
+    class Strict(Receiver):
+        def data(self, body, more):
+            if not more:
+                raise FrameError("nonsense", body)
+
+    call.to = Strict()
+    server.end.feed(call_frame(1, HEAD, b"", STREAM))
+    frame = call_frame(1, b"", BODY)
+    server.end.feed(frame[:70000])
+    with pytest.raises(FrameError, match="nonsense"):
+        server.end.feed(frame[70000:])
+    server.end.fail_all(lambda call: WorkerDied(1, "signal 9"))
     assert call.to.events[-1][0] == "failed"
 
 

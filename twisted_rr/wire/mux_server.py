@@ -368,7 +368,11 @@ class MuxServerEnd:
         if not call.cancelled:
             call.ended = True
             call.drop()
-            call.to.data(data, False)
+            try:
+                call.to.data(data, False)
+            except FrameError:
+                self._put_back(call)
+                raise
         self.owner.freed(call)
         return rest
 
