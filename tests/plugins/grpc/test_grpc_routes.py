@@ -73,7 +73,7 @@ def test_what_is_wrong_with_a_route_is_told_with_its_line() -> None:
     text = "  routes:\n    - {service: a.B, pool: x}\n    - {service: a.B, pool: x}\npools: {x: {}}\n"
     told = problems(text)
     assert ":7:" in told
-    assert "a.B has a route before this one" in told
+    assert "is never reached: the route at line" in told
     assert "a service such as shop.Orders" in problems(
         "  routes: [{service: '*', pool: x}]\npools: {x: {}}\n"
     )

@@ -5,7 +5,7 @@
 """
 
 from .base import Kind, custom
-from .containers import command, environment, list_of, map_of
+from .containers import command, distinct, environment, list_of, map_of
 from .scalars import address, any_value, boolean, choice, file_mode, integer, number, path, string
 from .section import section
 from .units import duration, seconds, size_mb
@@ -18,6 +18,7 @@ __all__ = [
     "choice",
     "command",
     "custom",
+    "distinct",
     "duration",
     "environment",
     "file_mode",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..arrange import arranged
@@ -38,6 +39,39 @@ class ListOf(Kind):
     def schema(self) -> dict[str, Any]:
         array = {"type": "array", "items": self._item.schema()}
         return {"anyOf": [array, {"type": "string"}]} if isinstance(self._item, ScalarKind) else array
+
+
+class Distinct(Kind):
+    """A list of sections of which no two may be the same by *what*; the second is refused where it stands."""
+
+    def __init__(self, item: Kind, what: Callable[[Any], Hashable], text: str) -> None:
+        self._list = ListOf(item, None)
+        self._what = what
+        self._text = text
+        self.expected = self._list.expected
+
+    def read(self, node: Node, at: Place) -> Any:
+        values = self._list.read(node, at)
+        if values is INVALID or not isinstance(node, ListNode):
+            return values
+        seen: dict[Hashable, Node] = {}
+        good = True
+        for index, (value, item) in enumerate(zip(values, node.items, strict=True)):
+            first = seen.setdefault(self._what(value), item)
+            if first is not item:
+                at.item(index).reject(item, self._text.format(first=_place_of(first)))
+                good = False
+        return values if good else INVALID
+
+    def schema(self) -> dict[str, Any]:
+        return self._list.schema()
+
+
+def _place_of(node: Node) -> str:
+    if isinstance(node, MapNode) and node.entries:
+        mark = next(iter(node.entries.values())).mark
+        return f"line {mark.line}" if mark.line else str(mark)
+    return str(node.mark)
 
 
 class MapOf(Kind):
@@ -141,6 +175,14 @@ class _Variable(ScalarKind):
 def list_of(kind: Kind, separator: str | None = ",") -> Kind:
     """A list -> tuple; one plain value is split at *separator* (None: at white space)."""
     return ListOf(kind, separator)
+
+
+def distinct(section: Kind, what: Callable[[Any], Hashable], text: str) -> Kind:
+    """A list of sections -> tuple; one that is the same as another before it, by *what*, is an error with this *text*.
+
+    ``{first}`` in it is where the other stands.
+    """
+    return Distinct(section, what, text)
 
 
 def map_of(kind: Kind, names: str | None = None) -> Kind:

@@ -16,7 +16,7 @@ from twisted_rr.config.report import Place
 from twisted_rr.pool.settings import PoolSettings
 
 from .protos.files import ProtoError, ProtoSet, load
-from .routes import OWN, RouteSettings, RouteTable
+from .routes import OWN, RouteSettings, route_table
 
 MEGABYTE = 1 << 20
 MAX_MESSAGE = 50 * MEGABYTE
@@ -101,7 +101,9 @@ class TlsSettings:
     @property
     def needs_certificate(self) -> bool:
         """Whether clients without one are turned away."""
-        return self.client_auth_type.startswith("require_") or bool(self.root_ca and not self.client_auth_type)
+        return self.client_auth_type.startswith("require_") or bool(
+            self.root_ca and not self.client_auth_type
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -162,7 +164,7 @@ class GrpcSettings:
     )
     pool: PoolSettings = key(kinds.section(PoolSettings), factory=PoolSettings, doc="the workers")
     routes: tuple[RouteSettings, ...] = key(
-        RouteTable(), default=(), doc="services that have another pool: the narrowest route counts"
+        route_table(), default=(), doc="services that have another pool: the narrowest route counts"
     )
 
     def pool_names(self) -> Iterable[tuple[str, str]]:

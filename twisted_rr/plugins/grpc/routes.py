@@ -12,8 +12,6 @@ from typing import Any
 import attrs
 
 from twisted_rr.config import key, kinds
-from twisted_rr.config.nodes import ListNode, Node
-from twisted_rr.config.report import INVALID, Place
 
 OWN = "grpc"
 """The name by which a route leads to ``grpc.pool``."""
@@ -39,29 +37,10 @@ class RouteSettings:
     pool: str = key(kinds.string("a name", r".+"), required=True, doc="a name under pools; grpc is grpc.pool")
 
 
-class RouteTable(kinds.Kind):
-    """The list of routes; a service that is there twice is refused where it stands."""
-
-    def __init__(self) -> None:
-        self._list = kinds.list_of(kinds.section(RouteSettings))
-        self.expected = self._list.expected
-
-    def read(self, node: Node, at: Place) -> Any:
-        """A tuple of `RouteSettings`."""
-        routes = self._list.read(node, at)
-        if routes is INVALID or not isinstance(node, ListNode):
-            return routes
-        services = [route.service for route in routes]
-        twice = [index for index, service in enumerate(services) if service in services[:index]]
-        for index in twice:
-            at.item(index).reject(
-                node.items[index], f"is never reached: {services[index]} has a route before this one"
-            )
-        return INVALID if twice else routes
-
-    def schema(self) -> dict[str, Any]:
-        """That of the list."""
-        return self._list.schema()
+def route_table() -> kinds.Kind:
+    """The list of routes; one that can never be reached is refused where it stands."""
+    text = "is never reached: the route at {first} takes the same calls"
+    return kinds.distinct(kinds.section(RouteSettings), lambda route: route.service, text)
 
 
 class Routes:

@@ -17,7 +17,7 @@ from twisted_rr.config.report import Place
 from twisted_rr.pool.settings import PoolSettings
 
 from .forwarded import HEADERS, Forwarding
-from .routes import OWN, RouteSettings, RouteTable
+from .routes import OWN, RouteSettings, route_table
 
 MEGABYTE = 1 << 20
 
@@ -96,7 +96,7 @@ class HttpSettings:
     address: str = key(kinds.address(), required=True, doc="where to listen: host:port, :port or unix://path")
     pool: PoolSettings = key(kinds.section(PoolSettings), factory=PoolSettings, doc="the workers")
     routes: tuple[RouteSettings, ...] = key(
-        RouteTable(), default=(), doc="requests for other pools, by host and path: the narrowest counts"
+        route_table(), default=(), doc="requests for other pools, by host and path: the narrowest counts"
     )
     internal_error_code: int = key(
         kinds.integer(min=400, max=599),

@@ -11,8 +11,6 @@ from typing import Any
 import attrs
 
 from twisted_rr.config import key, kinds
-from twisted_rr.config.nodes import Entry, ListNode, MapNode, Node
-from twisted_rr.config.report import INVALID, Place
 
 OWN = "http"
 """The name by which a route leads to ``http.pool``."""
@@ -63,38 +61,10 @@ class RouteSettings:
         return self.host, "" if self.path == "/" else self.path
 
 
-class RouteTable(kinds.Kind):
+def route_table() -> kinds.Kind:
     """The list of routes; one that can never be reached is refused where it stands."""
-
-    def __init__(self) -> None:
-        self._list = kinds.list_of(kinds.section(RouteSettings))
-        self.expected = self._list.expected
-
-    def read(self, node: Node, at: Place) -> Any:
-        """A tuple of `RouteSettings`."""
-        routes = self._list.read(node, at)
-        if routes is INVALID or not isinstance(node, ListNode):
-            return routes
-        seen: dict[tuple[str, str], int] = {}
-        good = True
-        for index, (route, item) in enumerate(zip(routes, node.items, strict=True)):
-            first = seen.setdefault(route.what, index)
-            if first != index:
-                place = _place_of(node.items[first])
-                at.item(index).reject(item, f"is never reached: the route at {place} takes the same requests")
-                good = False
-        return routes if good else INVALID
-
-    def schema(self) -> dict[str, Any]:
-        """That of the list."""
-        return self._list.schema()
-
-
-def _place_of(node: Node) -> str:
-    if isinstance(node, MapNode) and node.entries:
-        entry: Entry = next(iter(node.entries.values()))
-        return f"line {entry.mark.line}" if entry.mark.line else str(entry.mark)
-    return str(node.mark)
+    text = "is never reached: the route at {first} takes the same requests"
+    return kinds.distinct(kinds.section(RouteSettings), lambda route: route.what, text)
 
 
 class Routes:
