@@ -3,6 +3,7 @@
 import ast
 import runpy
 import sys
+import types
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -56,6 +57,29 @@ def test_a_pattern_without_a_file_is_an_error(build):
     build["cfg"]["mypyc"]["modules"] = "\ntwisted_rr/gone/*.py"
     with pytest.raises(SystemExit, match="there is no twisted_rr/gone"):
         build["modules"]()
+
+
+def test_modules_that_another_python_would_load_compiled_are_told(tmp_path, monkeypatch):
+    root = tmp_path / "package"
+    root.mkdir()
+    for name in (
+        f"frame{SUFFIX}",
+        "frame.cpython-27-other.so",
+        "flow.cpython-27-other.so",
+        "x__mypyc.cpython-27-other.so",
+    ):
+        (root / name).touch()
+    assert compiled.left_to_source(root) == ["package.flow"]
+    monkeypatch.setattr(compiled, "left_to_source", lambda: ["package.flow"])
+    assert compiled.describe(["twisted_rr.errors"]).endswith(
+        "\n1 modules are compiled for another Python only, here their sources run"
+    )
+
+
+def test_what_a_process_has_loaded_is_told_in_short(monkeypatch):
+    assert compiled.in_short().partition(",")[0] == compiled.describe().partition(",")[0]
+    monkeypatch.setitem(sys.modules, "twisted_rr.some", types.SimpleNamespace(__file__=f"/some{SUFFIX}"))
+    assert compiled.in_short().startswith("compiled, ")
 
 
 def functions_of(names):

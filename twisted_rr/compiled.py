@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import importlib
 import platform
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+EXTENSION = ".so"
+"""What every extension's file ends with, whatever Python it is for."""
 
 
 def compiled_modules(root: Path = ROOT) -> list[str]:
@@ -32,12 +35,42 @@ def loaded(names: Iterable[str]) -> list[str]:
     return [name for name, file in files.items() if file.endswith(tuple(EXTENSION_SUFFIXES))]
 
 
+def left_to_source(root: Path = ROOT) -> list[str]:
+    """The modules that are compiled here, but not for a Python of this kind, which takes their sources."""
+    found = {
+        ".".join((root.name, *path.relative_to(root).parent.parts, path.name.partition(".")[0]))
+        for path in root.rglob(f"*{EXTENSION}")
+        if "__mypyc" not in path.name
+    }
+    return sorted(found - set(compiled_modules(root)))
+
+
+def in_short() -> str:
+    """``compiled`` or ``pure Python`` of what this process has loaded so far, and the interpreter."""
+    files = [
+        getattr(module, "__file__", None) or ""
+        for name, module in list(sys.modules.items())
+        if name.startswith("twisted_rr.")
+    ]
+    kind = "compiled" if any(file.endswith(tuple(EXTENSION_SUFFIXES)) for file in files) else "pure Python"
+    return f"{kind}, {platform.python_implementation()} {platform.python_version()}"
+
+
 def describe(names: Iterable[str] | None = None) -> str:
-    """One line: ``compiled`` with the packages and how many modules of each, or ``pure``; and the interpreter."""
+    """One line: ``compiled`` with the packages and how many modules of each, or ``pure``; and the interpreter.
+
+    A second line where modules are compiled for another Python only.
+    """
+    other = left_to_source()
+    note = (
+        f"\n{len(other)} modules are compiled for another Python only, here their sources run"
+        if other
+        else ""
+    )
     found = loaded(compiled_modules() if names is None else names)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     if not found:
-        return f"pure Python, {python}"
+        return f"pure Python, {python}{note}"
     packages = Counter(name.rpartition(".")[0] for name in found)
     shown = ", ".join(f"{package} ({count})" for package, count in sorted(packages.items()))
-    return f"compiled, {python}: {shown}"
+    return f"compiled, {python}: {shown}{note}"

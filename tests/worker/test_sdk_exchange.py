@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections import UserDict
 from collections.abc import Callable, Coroutine
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -82,6 +84,38 @@ def test_a_small_answer_is_one_frame() -> None:
         assert exchange.returned() is None
 
     assert run(test).sent == [(HEAD, b"hello", False)]
+
+
+@pytest.mark.parametrize(
+    ("start", "head"),
+    [
+        (MappingProxyType({"type": "http.response.start", "status": 200}), (200, [])),
+        (UserDict(type="http.response.start", status=200), (200, [])),
+        ({"type": "http.response.start", "status": 200, "headers": [[b"a", b"b"]]}, (200, [(b"a", b"b")])),
+        (
+            {"type": "http.response.start", "status": 200, "headers": ((b"a", bytearray(b"b")),)},
+            (200, [(b"a", b"b")]),
+        ),
+    ],
+)
+def test_messages_may_be_any_mapping_and_headers_any_pairs(start: Any, head: Any) -> None:
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        await exchange.send(start)
+        await exchange.send(UserDict(body(b"")))
+
+    assert run(test).sent == [(head, b"", False)]
+
+
+def test_a_status_may_be_of_a_kind_of_its_own() -> None:
+    class Status(int):
+        pass
+
+    async def test(exchange: Exchange, stream: RecordingStream) -> None:
+        await exchange.send({"type": "http.response.start", "status": Status(201)})
+        await exchange.send(body(b""))
+
+    (status, _), _, _ = run(test).sent[0]
+    assert status == 201 and type(status) is int
 
 
 def test_a_head_is_made_anew_unless_it_is_the_last_one_again() -> None:

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 import twisted_rr
 from twisted_rr import log
 from twisted_rr.build import make_server
+from twisted_rr.compiled import in_short
 from twisted_rr.config import Config
 from twisted_rr.discovery import ServerPlugin
 from twisted_rr.errors import ConfigError, ListenError, PluginLoadError
@@ -125,6 +126,7 @@ def start_facts(server: Server) -> dict[str, str]:
         one = len(pools) == 1
         facts["workers"] = ", ".join(text if one else f"{name} {text}" for name, text in pools.items())
     facts["stop"] = describe_budget(server.drain.budget)
+    facts["build"] = in_short()
     return facts
 
 

@@ -174,8 +174,10 @@ class Exchange:
         if self.phase == START and any(name == b"expect" for name, _ in self.scope["headers"]):
             self._stream.send(self._codec.head(100, []), b"", True)
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Any) -> None:
         """Take one message of the application's. RuntimeError for one that is out of order or malformed."""
+        if not isinstance(message, dict):
+            message = dict(message)  # another mapping
         kind = message["type"]
         if kind == "http.response.body":
             if self.phase != BODY:
@@ -229,6 +231,7 @@ class Exchange:
             raise RuntimeError(
                 f"the status of http.response.start should be a number, 200 to 599, not {status!r}"
             )
+        status = int(status)  # of a subclass, which not every encoder of contexts knows
         headers = checked(message.get("headers", ()))
         if message.get("trailers") and self._codec.trailers is not None:
             self._with_trailers = True
@@ -394,8 +397,9 @@ def checked(headers: Any) -> Headers:
     """*headers* as a list of pairs of bytes. Raises RuntimeError."""
     pairs = headers if type(headers) is list else list(headers)
     try:
-        for name, value in pairs:
-            if type(name) is not bytes or type(value) is not bytes:
+        for pair in pairs:
+            name, value = pair
+            if type(name) is not bytes or type(value) is not bytes or type(pair) is not tuple:
                 return [(_header_bytes(name), _header_bytes(value)) for name, value in pairs]
     except (TypeError, ValueError):
         raise RuntimeError("response headers should be pairs of bytes") from None

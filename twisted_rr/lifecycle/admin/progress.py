@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import twisted_rr
+from twisted_rr.compiled import in_short
 from twisted_rr.lifecycle.blockers import blockers_of
 from twisted_rr.lifecycle.drain import DRAINED
 from twisted_rr.lifecycle.phases import FRONT, name_of
@@ -85,6 +86,7 @@ class Progress:
         ]
         return {
             "version": twisted_rr.__version__,
+            "build": in_short(),
             "pid": os.getpid(),
             "drain": self.drain(),
             "fronts": fronts,
