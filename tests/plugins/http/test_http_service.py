@@ -338,6 +338,19 @@ def test_a_connection_from_the_accept_queue_is_heard_before_it_counts_as_idle() 
     assert queued.events == ["fin"]
 
 
+def test_a_client_that_just_connected_may_still_ask_near_the_deadline() -> None:
+    world = World().start()
+    world.host.drain.budget = 1.5
+    world.connect().send(GET)
+    world.clock.advance(0.7)
+    silent = world.connect()
+    world.front.finish()
+    world.clock.advance(0.3)
+    assert silent.events == []
+    world.clock.advance(1)
+    assert silent.events == ["fin"]
+
+
 def test_a_stop_in_a_terminal_closes_idle_connections_at_once() -> None:
     world = World().start()
     world.host.drain.brisk = True  # type: ignore[attr-defined]

@@ -181,7 +181,8 @@ class HttpFront(Front):
         """The listener is closed: who never spoke goes now, who is idle near the deadline (drain.md F14, F18)."""
         if not self.finishing:
             return
-        if self.drain.remaining() <= LAST_SECONDS and self._heard and now - self._last_opened > SETTLE:
+        settled = self._heard and now - self._last_opened > SETTLE and not self._may_still_ask(now)
+        if self.drain.remaining() <= LAST_SECONDS and settled:
             self._close_idle()
         for session in list(self.connections):
             session.close_unused(now, UNUSED)
@@ -201,9 +202,13 @@ class HttpFront(Front):
         young = self._last_opened + SETTLE - now
         if young > 0 or not self._heard:
             return max(young, 0.0)
-        if now < self._last_opened + FIRST_BYTE and any(session.unused for session in self.connections):
+        if self._may_still_ask(now):
             return SETTLE
         return None if self._close_idle(now >= (self.finished_at or now) + HALF_OPEN) else SETTLE
+
+    def _may_still_ask(self, now: float) -> bool:
+        """Whether a client that connected just now has not said a byte."""
+        return now < self._last_opened + FIRST_BYTE and any(session.unused for session in self.connections)
 
     def _close_idle(self, half_received: bool = False) -> bool:
         """Close who has no exchange; whether all are closing now."""
