@@ -285,6 +285,21 @@ class WsgiSite:
     def do_boom(self, environ: Any, start_response: Any) -> Any:
         raise ValueError("boom goes the handler")
 
+    def do_cancelled(self, environ: Any, start_response: Any) -> Any:
+        raise asyncio.CancelledError("in a thread")
+
+    def do_fork(self, environ: Any, start_response: Any) -> Any:
+        """The child comes back to the SDK, in the way that the query names."""
+        pid = os.fork()
+        if pid == 0:
+            if environ["QUERY_STRING"] == "raise":
+                raise ValueError("in the child")
+            if environ["QUERY_STRING"] == "exit":
+                sys.exit(9)
+            return self.text(start_response, b"the child")
+        _, status = os.waitpid(pid, 0)
+        return self.text(start_response, b"the child ended with %d" % os.waitstatus_to_exitcode(status))
+
     def do_exit(self, environ: Any, start_response: Any) -> Any:
         sys.exit(7)
 

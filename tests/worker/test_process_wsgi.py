@@ -114,11 +114,30 @@ def test_write_and_file_wrapper(mux: Mux) -> None:
     assert relay.get("/file").body.startswith(b'"""Applications for the worker tests.')
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize(("query", "code"), [("", 0), ("exit", 9), ("raise", 1)])
+def test_a_fork_that_comes_back_ends_and_says_nothing_to_the_server(
+    mux: Mux, threads: str, query: str, code: int
+) -> None:
+    relay = mux("sdk_apps:wsgi_site", "--threads", threads)
+    assert relay.get(f"/fork?{query}").body == b"the child ended with %d" % code
+    assert relay.get("/").body == b"hello"
+    assert relay.process.stop() == 0
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
 @pytest.mark.parametrize(
-    ("path", "error"), [("/boom", "ValueError: boom goes the handler"), ("/exit", "SystemExit: 7")]
+    ("path", "error"),
+    [
+        ("/boom", "ValueError: boom goes the handler"),
+        ("/exit", "SystemExit: 7"),
+        ("/cancelled", "CancelledError: in a thread"),
+    ],
 )
-def test_a_failing_application_is_an_error_and_the_worker_lives(mux: Mux, path: str, error: str) -> None:
-    relay = mux("sdk_apps:wsgi_site")
+def test_a_failing_application_is_an_error_and_the_worker_lives(
+    mux: Mux, threads: str, path: str, error: str
+) -> None:
+    relay = mux("sdk_apps:wsgi_site", "--threads", threads)
     with pytest.raises(ApplicationError, match=error):
         relay.get(path)
     assert relay.get("/").body == b"hello"

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from twisted_rr.wire.context import decode_request, encode_head, encode_trailers
 from twisted_rr.wire.mux_settings import MuxSettings
+from twisted_rr.worker import forks
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.exchange import ENDED, Codec, Exchange
 from twisted_rr.worker.handshake import Hello, answer
@@ -127,6 +128,8 @@ class AsgiServer(LoopServer):
             say(f"{exchange.describe()}: {wrong}")
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
+        if forks.child:
+            forks.leave(error)
         if not (exchange.gone and isinstance(error, (asyncio.CancelledError, OSError))):
             tell_failure(f"The ASGI application failed in {exchange.describe()}", error)
         exchange.failed(error)

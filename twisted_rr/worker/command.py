@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted_rr.errors import FrameError
-from twisted_rr.worker import descriptors, handshake, hooks, load, signals, stacks
+from twisted_rr.worker import descriptors, forks, handshake, hooks, load, signals, stacks
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.report import say, tell_failure
 
@@ -83,6 +83,7 @@ def _load(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _run(application: Any, interface: str, relay: Relay, options: argparse.Namespace, forked: bool) -> int:
     descriptors.fill()
+    forks.guard(relay)
     try:
         if forked:
             hooks.forked()

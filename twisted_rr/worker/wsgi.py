@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+from twisted_rr.worker import forks
 from twisted_rr.worker.draining import is_endless
 from twisted_rr.worker.environ import Environ
 from twisted_rr.worker.report import tell_failure
@@ -70,10 +71,11 @@ class Heads:
 
 
 def run(application: Application, environ: Environ, channel: Channel, heads: Heads) -> None:
-    """Call *application* and send its answer. Never raises an Exception of the application's.
+    """Call *application* and send its answer. Never raises what the application raises.
 
     An exception ends the call with an error and is printed with its traceback, unless it came of
-    the caller's leaving. SystemExit is such an exception too: a handler must not end its worker.
+    the caller's leaving. SystemExit and the like (asyncio.CancelledError) are such exceptions too: a handler must not
+    end its worker, and in a thread nobody else would answer the call.
     """
     response = Response(channel, heads)
     try:
@@ -84,14 +86,20 @@ def run(application: Application, environ: Environ, channel: Channel, heads: Hea
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         _failed(environ, channel, response, error)
         return
+    if forks.child:
+        forks.leave()
     if channel.gone and not response.ended:
         channel.stop()
 
 
 def _failed(environ: Environ, channel: Channel, response: Response, error: BaseException) -> None:
+    if forks.child:
+        if not isinstance(error, SystemExit):
+            report(environ, error)
+        forks.leave(error)
     if channel.gone:
         if not isinstance(error, Disconnected):
             report(environ, error)
