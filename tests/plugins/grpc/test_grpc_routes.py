@@ -52,14 +52,13 @@ def test_a_call_goes_to_the_pool_of_its_service() -> None:
     assert front.pools == (own, heavy)
 
     class Derived:
-        timeout = 0.0
         streams = None
 
         def __init__(self, service: str) -> None:
             self.service = service
 
-    assert Exchange(front, None, Derived("a.Heavy")).pool is heavy
-    assert Exchange(front, None, Derived("a.Light")).pool is own
+    assert Exchange(front, None, Derived("a.Heavy"), 0.0).pool is heavy
+    assert Exchange(front, None, Derived("a.Light"), 0.0).pool is own
 
 
 def problems(text: str) -> str:

@@ -157,3 +157,41 @@ def test_a_client_that_does_not_read_holds_them_back() -> None:
     client.send(frame(8, 0, 0, (200000).to_bytes(4)))
     client.grant(number, 200000)
     assert not world.call.paused
+
+
+def test_heads_that_differ_in_their_time_alone_come_to_the_same() -> None:
+    world, client = served()
+    for timeout in ("5S", "4999m", "3S"):
+        client.call(fields=[("x-id", "7"), ("grpc-timeout", timeout)])
+    assert [call.opened[3] for call in world.pool.calls] == [5000, 4999, 3000]
+    assert [call.opened[2] for call in world.pool.calls] == [[("x-id", "7")]] * 3
+    (connection,) = world.front.connections.values()
+    assert len(connection.known) == 1
+    client.call(fields=[("x-id", "8"), ("grpc-timeout", "3S")])
+    assert world.call.opened[2] == [("x-id", "8")] and len(connection.known) == 2
+
+
+def test_a_time_that_is_none_is_refused_among_others_that_are_one() -> None:
+    world, client = served()
+    client.call(fields=[("grpc-timeout", "5S")])
+    bad = client.call(fields=[("grpc-timeout", "soon")])
+    client.call(fields=[("grpc-timeout", "4S")])
+    assert client.answer(bad).head[":status"] == "400" and client.answer(bad).status == 13
+    assert [call.opened[3] for call in world.pool.calls] == [5000, 4000]
+
+
+def test_a_call_with_a_time_that_is_refused_for_its_method_is_refused_each_time() -> None:
+    _, client = served()
+    numbers = [client.call(path="/nothing", fields=[("grpc-timeout", time)]) for time in ("5S", "4S", "x")]
+    assert [client.answer(number).status for number in numbers] == [12, 12, 12]
+
+
+def test_a_connection_remembers_few_heads_and_no_large_ones() -> None:
+    world, client = served(max_concurrent_streams=100)
+    client.call(fields=[("x-large", "x" * 2048)])
+    (connection,) = world.front.connections.values()
+    assert not connection.known
+    for number in range(40):
+        client.call(fields=[("x-id", str(number))])
+    assert len(connection.known) == 16
+    assert [call.opened[2] for call in world.pool.calls[1:]] == [[("x-id", str(n))] for n in range(40)]

@@ -15,6 +15,7 @@ from twisted_rr.http2.session import Session
 from twisted_rr.http2.settings import SessionSettings
 
 from .config import GrpcSettings
+from .head import MOST_HEADS, Derived
 
 H2 = b"h2"
 
@@ -28,9 +29,11 @@ class Connection:
     :ivar peer: host and port as one text, ``unix:`` for a unix socket.
     :ivar auth_type: ``tls``, or empty.
     :ivar since: monotonic seconds.
+    :ivar known: what heads came to, by all of them but the time they give. It belongs to one connection, because one
+        that is shared would tell by its speed what others send.
     """
 
-    __slots__ = ("auth_type", "peer", "session", "since", "transport")
+    __slots__ = ("auth_type", "known", "peer", "session", "since", "transport")
 
     def __init__(self, session: Session, transport: Any, peer: str, auth_type: str, since: float) -> None:
         self.session = session
@@ -38,6 +41,14 @@ class Connection:
         self.peer = peer
         self.auth_type = auth_type
         self.since = since
+        self.known: dict[Any, Derived] = {}
+
+    def remember(self, key: Any, derived: Derived) -> None:
+        """Keep what a head came to, in the place of the one that was kept first when there are many."""
+        known = self.known
+        if len(known) >= MOST_HEADS:
+            del known[next(iter(known))]
+        known[key] = derived
 
 
 class GrpcProtocol(Protocol):

@@ -60,14 +60,14 @@ class Exchange:
         "received", "refused", "sent", "since", "size",
     )  # fmt: skip
 
-    def __init__(self, front: GrpcFront, stream: Stream, derived: Derived) -> None:
+    def __init__(self, front: GrpcFront, stream: Stream, derived: Derived, timeout: float) -> None:
         self.front = front
         self.derived = derived
         routes = front.routes
         pool: Any = front.pool if routes is None else routes.pool(derived.service)
         self.pool = pool
         self.since: float = front.seconds()
-        self.deadline = self.since + derived.timeout if derived.timeout else 0.0
+        self.deadline = self.since + timeout if timeout else 0.0
         self.code = -1
         self.cut = False
         self.refused = False
@@ -369,8 +369,10 @@ class Exchange:
 
     def closed(self) -> None:
         """The kernel has the whole answer."""
-        if self._state == ENDED and self._tick < 0 and self._call is None:
+        if self._state == ENDED and self._call is None:
             # Most calls: nothing is left to be undone.
+            if self._tick >= 0:
+                self.front.deadlines.discard(self, self._tick)
             self._state = OVER
             self._upload = None
             self.front.over(self, False)

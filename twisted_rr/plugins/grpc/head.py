@@ -31,12 +31,11 @@ _TYPES: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
 
 
 class Derived:
-    """What a block of header fields comes to: kept with the block, so computed once while it repeats.
+    """What header fields come to: kept with their block, and by their connection, so computed once while they repeat.
 
     :ivar service: with its package, without a leading dot.
     :ivar streams: the client may send any number of messages; None where no .proto file says.
     :ivar lasting: one of both sides may, as far as is known.
-    :ivar timeout: seconds the client gives, 0 for as long as it takes.
     :ivar gzip_in: messages may be compressed.
     :ivar gzip_out: answers are to be compressed.
     :ivar refusal: why the call is not served, None when it is.
@@ -47,7 +46,7 @@ class Derived:
 
     __slots__ = (
         "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
-        "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "tally", "timeout", "_context",
+        "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "tally", "_context",
         "_single",
     )  # fmt: skip
 
@@ -59,7 +58,6 @@ class Derived:
         self.method = ""
         self.streams: bool | None = None
         self.lasting = False
-        self.timeout = 0.0
         self.gzip_in = False
         self.gzip_out = False
         self.refusal: Refusal | None = None
@@ -141,8 +139,48 @@ class Derived:
         )
 
 
-def derive(front: GrpcFront, connection: Connection, head: Head) -> Derived:
-    """Judge a request's head; what is wrong with it is in ``refusal``."""
+Judged = tuple[Derived, float]
+"""What a head comes to, and the seconds that its client gives; 0 for as long as it takes."""
+
+TIMEOUT: Final = b"grpc-timeout"
+
+#: A connection remembers what so many heads came to, of so many fields and bytes.
+MOST_HEADS: Final = 16
+MOST_FIELDS: Final = 50
+MOST_BYTES: Final = 2048
+
+
+def derive(front: GrpcFront, connection: Connection, head: Head) -> Judged:
+    """Judge a request's head; what is wrong with it is in ``refusal``.
+
+    Heads that differ only in the time they give come to the same: many clients give another with each call.
+    """
+    value: bytes | None = None
+    rest: list[tuple[bytes, bytes]] = []
+    for pair in head.fields:
+        if pair[0] == TIMEOUT:
+            value = pair[1]
+        else:
+            rest.append(pair)
+    key = (head.method, head.path, head.authority, tuple(rest))
+    derived = connection.known.get(key)
+    if derived is None:
+        derived = _derived(front, connection, head)
+        if len(rest) <= MOST_FIELDS and sum([len(name) + len(text) for name, text in rest]) <= MOST_BYTES:
+            connection.remember(key, derived)
+    if value is None:
+        return derived, 0.0
+    try:
+        seconds = pairs.timeout(value) or 1e-9
+    except Refusal as refusal:
+        if derived.refusal is None:
+            derived = Derived(connection, head)
+            derived.refusal = refusal
+        return derived, 0.0
+    return derived, seconds if seconds <= FAR else 0.0
+
+
+def _derived(front: GrpcFront, connection: Connection, head: Head) -> Derived:
     derived = Derived(connection, head)
     try:
         _judge(front, derived, head)
@@ -161,11 +199,6 @@ def _judge(front: GrpcFront, derived: Derived, head: Head) -> None:
     if b"te" not in fields:
         raise Refusal(INTERNAL, "te: trailers is missing, so a proxy on the way may not speak gRPC", 400)
     _find(front, derived, head.path)
-    timeout = fields.get(b"grpc-timeout")
-    if timeout is not None:
-        derived.timeout = pairs.timeout(timeout) or 1e-9
-        if derived.timeout > FAR:
-            derived.timeout = 0.0
     _encodings(front, derived, fields)
     derived.read_metadata()
 

@@ -54,14 +54,14 @@ class LocalExchange:
     """
 
     __slots__ = (
-        "_derived", "_ended", "_front", "_half_closed", "_handler", "_inbox", "_owed", "_started", "_stream", "_tick",
+        "_ended", "_front", "_half_closed", "_handler", "_inbox", "_owed", "_started", "_stream", "_tick", "_timeout",
         "full",
     )  # fmt: skip
 
-    def __init__(self, front: GrpcFront, stream: Stream, derived: Derived) -> None:
+    def __init__(self, front: GrpcFront, stream: Stream, derived: Derived, timeout: float) -> None:
         self._front = front
         self._stream = stream
-        self._derived = derived
+        self._timeout = timeout
         self._inbox = Inbox(MAX_MESSAGE, derived.gzip_in)
         self._half_closed = False
         self._started = False
@@ -74,9 +74,8 @@ class LocalExchange:
 
     def start(self, end: bool) -> None:
         """The head is complete; with *end* there is no more."""
-        timeout = self._derived.timeout
-        if timeout:
-            self._tick = self._front.deadlines.add(self, self._front.seconds() + timeout)
+        if self._timeout:
+            self._tick = self._front.deadlines.add(self, self._front.seconds() + self._timeout)
         if end:
             self.data(b"", True)
 

@@ -163,12 +163,13 @@ class GrpcFront(Front):
 
     def begin(self, session: Any, stream: Stream, head: Head, end: bool) -> Any:
         """A request's head is complete. See ``http2.contract``."""
-        derived = head.derived
-        if derived is None:
-            derived = head.derived = derive(self, self.connections[session], head)
+        judged = head.derived
+        if judged is None:
+            judged = head.derived = derive(self, self.connections[session], head)
+        derived, timeout = judged
         if derived.local is not None and derived.refusal is None:
-            return self._begin_local(session, stream, derived, end)
-        exchange = Exchange(self, stream, derived)
+            return self._begin_local(session, LocalExchange(self, stream, derived, timeout), end)
+        exchange = Exchange(self, stream, derived, timeout)
         self.in_flight.begin(exchange)
         try:
             if derived.refusal is not None:
@@ -185,12 +186,15 @@ class GrpcFront(Front):
 
     def begin_whole(self, session: Any, stream: Stream, head: Head, content: bytes) -> Any:
         """The short way of most calls. See ``http2.contract``."""
-        derived = head.derived
-        if derived is None or not derived.served or self.draining:
+        judged = head.derived
+        if judged is None:
+            judged = head.derived = derive(self, self.connections[session], head)
+        derived, timeout = judged
+        if not derived.served or self.draining:
             exchange = self.begin(session, stream, head, False)
             exchange.data(content, True)
             return exchange
-        exchange = Exchange(self, stream, derived)
+        exchange = Exchange(self, stream, derived, timeout)
         self.in_flight.begin(exchange)
         try:
             exchange.whole(content)
@@ -203,8 +207,7 @@ class GrpcFront(Front):
         self.log.failure("{call} could not be started", call=exchange.describe())
         exchange.fault()
 
-    def _begin_local(self, session: Any, stream: Stream, derived: Any, end: bool) -> LocalExchange:
-        exchange = LocalExchange(self, stream, derived)
+    def _begin_local(self, session: Any, exchange: LocalExchange, end: bool) -> LocalExchange:
         self._local_calls[exchange] = None
         exchange.start(end)
         if self.draining:
