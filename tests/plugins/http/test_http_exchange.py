@@ -848,3 +848,17 @@ def test_what_is_refused_before_it_is_a_request_has_a_line_too() -> None:
         "203.0.113.7 refused 400 a malformed request line",
         "unix refused 505 a protocol version other than 1.x",
     ]
+
+
+def test_a_websocket_is_told_once_and_stays_a_request() -> None:
+    from twisted_rr.http1.head import UPGRADING
+
+    world = World()
+    for upgrade in (b"h2c", b"WebSocket", b"websocket"):
+        wanted = request()
+        wanted.head.upgrade = upgrade
+        wanted.head.options = UPGRADING
+        world.exchange(wanted)
+        assert world.call is not None
+    [told] = world.log("warn")
+    assert "asks for a WebSocket" in told and "/path" in told

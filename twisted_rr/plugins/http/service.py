@@ -74,6 +74,7 @@ class HttpFront(Front):
         )
         self._last_opened = float("-inf")
         self._heard = True
+        self._upgrade_told = False
 
     def routes_for(self, settings: HttpSettings, pool_of: Callable[[str, int], Any]) -> Routes | None:
         """The table of *settings*; None when there is nothing to choose."""
@@ -125,6 +126,8 @@ class HttpFront(Front):
         """A head is complete."""
         exchange = Exchange(self, session, request)
         self.in_flight.begin(exchange)
+        if request.head.upgrade and not self._upgrade_told:
+            self._tell_upgrade(request, exchange)
         try:
             if exchange.since >= self.late_at:
                 self.draining = True  # whatever drain.goaway_start says: nothing is served any more
@@ -136,6 +139,13 @@ class HttpFront(Front):
             self.log.failure("{request} could not be started", request=exchange.describe())
             exchange.fault()
         return exchange
+
+    def _tell_upgrade(self, request: Any, exchange: Exchange) -> None:
+        """Once: whose pages use WebSockets would look for the fault in the application, which answers 404."""
+        if request.upgrade.lower() == b"websocket":
+            self._upgrade_told = True
+            text = "{request} asks for a WebSocket, which is not served: the application gets it as the GET that it is"
+            self.log.warn(text, request=exchange.describe())
 
     def refused(self, session: Any, status: int, reason: str) -> None:
         """The session answers for itself: the client's fault."""
