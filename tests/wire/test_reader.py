@@ -105,3 +105,36 @@ def test_first_raises_what_feed_raises_and_keeps_raising_it():
 def test_a_frame_shows_its_fields():
     (frame,) = FrameReader(100).feed(FRAME)
     assert repr(frame) == "Frame(flags=0x80, bits=0x1, options=(3,), b'ctxbody')"
+
+
+def test_a_whole_call_is_taken_without_a_frame_once_its_header_is_known():
+    reader = FrameReader(1000)
+    data = encode(0x80, 0, (3,), b"ctxbody")
+    assert reader.call(data) is None
+    assert len(reader.feed(data)) == 1
+    assert reader.call(data) == (0x80, b"ctx", b"body")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(0x80, 0, (3,), b"ctxbody") + b"x",  # more than a call
+        encode(0x80, 0, (3,), b"ctxbody")[:-1],  # less
+        encode(0x81, 0, (3,), b"ctxbody"),  # a control frame
+        encode(0x80, 2, (3,), b"ctxbody"),  # STOP
+        encode(0x80, 0, (), b"ctxbody"),
+        encode(0x80, 0, (3, 4), b"ctxbody"),
+        encode(0x80, 0, (8,), b"ctxbody"),  # a context that is longer than all
+    ],
+)
+def test_what_is_no_whole_call_is_left_to_feed(data):
+    FrameReader(1000).feed(data[:12])  # its header is known
+    assert FrameReader(1000).call(data) is None
+
+
+def test_a_call_is_no_whole_one_behind_the_start_of_a_frame():
+    reader = FrameReader(1000)
+    data = encode(0x80, 0, (3,), b"ctxbody")
+    reader.feed(data)
+    reader.feed(data[:5])
+    assert reader.call(data) is None

@@ -10,7 +10,16 @@ from typing import Final
 
 from twisted_rr.errors import FrameError, TooLarge, Truncated
 from twisted_rr.wire.buffer import Pending
-from twisted_rr.wire.frame import FIRST_BYTES, MAX_OPTIONS, PREFIX, garbage, looks_wrong, parse_prefix
+from twisted_rr.wire.frame import (
+    CODECS,
+    FIRST_BYTES,
+    MAX_OPTIONS,
+    PREFIX,
+    garbage,
+    looks_wrong,
+    parse_prefix,
+    parsed_before,
+)
 
 _OPTIONS: Final = [Struct(f"<{count}I") for count in range(MAX_OPTIONS + 1)]
 
@@ -95,6 +104,20 @@ class FrameReader:
         if end < len(data):
             self._pending.keep(data[end:], 1)
         return _frame(data, 0, end)
+
+    def call(self, data: bytes) -> tuple[int, bytes, bytes] | None:
+        """``(codec bits, context, body)`` if *data* is a call to a one-call worker, all of it and nothing else.
+
+        None: give it to `feed`. Most calls come so, and no `Frame` is made of them.
+        """
+        known = parsed_before(data[:PREFIX])
+        if known is None or self._pending.size or self._error is not None:
+            return None
+        hl, flags, bits, length = known
+        if hl != 4 or bits or flags & ~CODECS or len(data) != 16 + length or length > self._max:
+            return None
+        middle = 16 + int.from_bytes(data[PREFIX:16], "little")
+        return (flags, data[16:middle], data[middle:]) if middle <= 16 + length else None
 
     def check(self) -> None:
         """Raise what was found wrong after the last frame, if anything was."""

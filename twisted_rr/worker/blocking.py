@@ -54,9 +54,16 @@ class BlockingRelay:
             Raises FrameError.
         """
         while not self.stopping:
-            got = self._next()
-            if got is None:
-                break
+            if not self._frames:
+                data = self._wait()
+                if not data:
+                    break
+                call = self._reader.call(data)
+                if call is not None:
+                    return call
+                self._feed(data)
+                continue
+            got = self._frames.pop()
             if got.flags & frame.CONTROL:
                 self.control(parse_control(got.payload))
             elif not got.bits & (frame.STOP | frame.PONG):
@@ -71,22 +78,21 @@ class BlockingRelay:
         elif "pid" in message:
             self.write(encode_pid_reply(os.getpid()))
 
-    def _next(self) -> Frame | None:
-        """Woken by bytes or the end of the relay, and by the waker at SIGTERM."""
-        while not self._frames:
+    def _wait(self) -> bytes:
+        """The next bytes of the server; empty at the end. Woken by those, and by the waker at SIGTERM."""
+        while True:
             readable = False
             for fd, _ in self._poll.poll():
                 if fd == self._waker.fd:
                     self._waker.clear()
                     if self.stopping:
-                        return None
+                        return b""
                 else:
                     readable = True
-            if readable and not self._fill():
-                return None
-        return self._frames.pop()
+            if readable:
+                return self._read()
 
-    def _fill(self) -> bool:
+    def _read(self) -> bytes:
         try:
             data = os.read(self._relay.reader, _READ)
         except ConnectionError:
@@ -95,19 +101,23 @@ class BlockingRelay:
             try:
                 self._reader.eof()
             except Truncated:
-                return False  # the server died while it wrote: there is nobody to tell
-            return False
+                pass  # the server died while it wrote: there is nobody to tell
+        return data
+
+    def _feed(self, data: bytes) -> None:
         self._frames = self._reader.feed(data)
         self._frames.reverse()
-        return True
 
     def interrupted(self) -> bool:
         """Whether the server wants the stream under way to end. Never waits."""
         if not self._frames:
             ready = select.select([self._relay.reader], [], [], 0)[0]
-            if ready and not self._fill():
-                self.stopping = True
-                return True
+            if ready:
+                data = self._read()
+                if not data:
+                    self.stopping = True
+                    return True
+                self._feed(data)
         while self._frames:
             got = self._frames.pop()
             if got.flags & frame.CONTROL:
