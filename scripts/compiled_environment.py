@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -137,6 +138,7 @@ def environment(package: Path, folder: Path) -> None:
     # A folder that is named in a .pth file is searched, but the .pth files in it (an editable install is one) are not read.
     into = python.parent.parent / "lib" / ("python%d.%d" % sys.version_info[:2]) / "site-packages"
     (into / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    commands(python)
     said = subprocess.run(
         [str(python), "-m", "twisted_rr.cli.entry", "--version"],
         capture_output=True,
@@ -147,6 +149,18 @@ def environment(package: Path, folder: Path) -> None:
     if "\ncompiled, " not in said.stdout:
         raise Failed(f"the wheel's modules are not loaded compiled: {said.stdout}{said.stderr}", 1)
     print(said.stdout.strip().splitlines()[-1], file=sys.stderr)
+
+
+def commands(python: Path) -> None:
+    """The commands of the other packages, such as twistd, beside *python* and run by it."""
+    for entry in importlib.metadata.entry_points(group="console_scripts"):
+        file = python.parent / entry.name
+        if not file.exists():
+            name = entry.value.partition(":")[2].partition(" ")[0]
+            file.write_text(
+                f"#!{python}\nimport sys\nfrom {entry.module} import {name.partition('.')[0]}\nsys.exit({name}())\n"
+            )
+            file.chmod(0o755)
 
 
 def forget(folder: Path, keep: Path) -> None:

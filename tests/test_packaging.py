@@ -1,6 +1,7 @@
 """The package as a stranger gets it: wheel and editable install in empty environments, the README's first screen."""
 
 import http.client
+import importlib.metadata
 import os
 import re
 import signal
@@ -11,13 +12,19 @@ import tarfile
 import time
 import venv
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 
+from twisted_rr import compiled
+
 ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+checkout = pytest.mark.skipif(not (ROOT / "twisted_rr").is_dir(), reason="the source is not here")
 
 
 def run(*command, **kw) -> str:
@@ -51,6 +58,7 @@ def clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
 
+@checkout
 def test_the_wheel_holds_the_package_and_one_file_of_twisted(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert [name for name in names if name.startswith("twisted/")] == ["twisted/plugins/rr_plugin.py"]
@@ -58,6 +66,7 @@ def test_the_wheel_holds_the_package_and_one_file_of_twisted(wheel):
     assert not [name for name in names if name.startswith(("tests", "docs", "examples", "benchmarks"))]
 
 
+@checkout
 def test_the_source_distribution_has_the_protocol_with_its_vectors(tmp_path):
     run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT)
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
@@ -66,6 +75,7 @@ def test_the_source_distribution_has_the_protocol_with_its_vectors(tmp_path):
     assert vectors | {"docs/worker-protocol.md", "tests/integration/workers/mux_plain.py"} <= names
 
 
+@checkout
 def test_a_wheel_in_an_empty_environment_is_found_by_twistd_and_serves(wheel, tmp_path):
     """What the README's first screen says, in an environment that holds nothing else."""
     bin = empty_environment(tmp_path / "env")
@@ -102,12 +112,28 @@ def test_a_wheel_in_an_empty_environment_is_found_by_twistd_and_serves(wheel, tm
         server.wait()
 
 
+@checkout
 def test_an_editable_install_is_found_by_twistd(tmp_path):
     source = tmp_path / "source"
     run("git", "clone", "--quiet", ROOT, source)
     bin = empty_environment(tmp_path / "env")
     run(bin / "pip", "install", "--quiet", "-e", source, env=clean())
     assert re.search(r"^\s+rr\s", run(bin / "twistd", "--help", env=clean(), cwd=tmp_path), re.M)
+
+
+@pytest.mark.skipif(
+    not compiled.compiled_modules(), reason="the package under test is not the compiled build"
+)
+def test_an_installed_compiled_wheel_is_of_this_platform_and_holds_every_source_beside_its_extension():
+    """Of the wheel that the compiled suite has installed: Python falls back to the sources where extensions do not fit."""
+    files = {str(file): file for file in importlib.metadata.files("twisted_rr") or ()}
+    tags = importlib.metadata.distribution("twisted_rr").read_text("WHEEL") or ""
+    this = "cp%d%d" % sys.version_info[:2]
+    assert re.search(rf"^Tag: {this}-{this}-linux_\w+$", tags, re.M) and "Root-Is-Purelib: false" in tags
+    modules = [name.replace(".", "/") for name in compiled.compiled_modules()]
+    assert len(modules) > 80
+    for name in modules:
+        assert f"{name}.py" in files and f"{name}{EXTENSION_SUFFIXES[0]}" in files
 
 
 def test_importing_the_package_loads_no_reactor():
