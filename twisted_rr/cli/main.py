@@ -128,7 +128,7 @@ def serve(
     from .run import Run
 
     if reload_ and not available():
-        _fail("--reload needs the package watchfiles: pip install twisted_rr[reload]")
+        _fail('--reload needs the package watchfiles: pip install "twisted_rr[reload]"')
     watched = Path.cwd() if reload_ else None
     run = Run(
         process or Process(), found, plugins, reload=watched, inherited=inherited, read=read, folder=folder

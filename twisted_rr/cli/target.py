@@ -64,7 +64,9 @@ class Target:
         if len(found) > 1:
             found[0][1].close()
             listed = ", ".join(f"{path} (process {connection.pid})" for path, connection in found)
-            raise AmbiguousError(f"several servers run for {self}; say which by --socket: {listed}")
+            raise AmbiguousError(
+                f"several servers run for {self}; say which, as MODULE:ATTRIBUTE or by --socket: {listed}"
+            )
         return found[0][1]
 
     def _living(self, sockets: list[str], timeout: float | None) -> list[tuple[str, Connection]]:
