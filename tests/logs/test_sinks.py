@@ -10,6 +10,7 @@ import socket
 import pytest
 
 from twisted_rr.logs import sinks
+from twisted_rr.logs.outlet import Outlet, Route
 from twisted_rr.logs.rotation import RotatingSink
 from twisted_rr.logs.sinks import MAX_PENDING, FileSink, Sink, StreamSink
 
@@ -116,6 +117,23 @@ def test_a_line_for_a_stalled_sink_costs_the_same_however_much_waits():
     for _ in range(100):
         sink.write(LINE)
     assert sink.shown <= 100 * MAX_PENDING // 32
+
+
+def test_a_line_that_would_be_lost_is_not_made():
+    sink, made = Counted("counted"), []
+
+    def form(event):
+        made.append(event["number"])
+        return LINE
+
+    outlet = Outlet(Route("debug", ((form, sink),)), {})
+    for number in range(2000):
+        outlet({"number": number})
+    assert made == list(range(MAX_PENDING // len(LINE) - 7))
+    assert sink.dropped == 2000 - len(made)
+    sink._send = lambda data: len(data)
+    outlet({"number": 2000})
+    assert made[-1] == 2000
 
 
 def test_what_waits_for_a_reader_that_is_gone_is_dropped_line_by_line():

@@ -58,7 +58,11 @@ class Outlet:
         if _rank(event) < route.rank:
             return
         for form, sink in route.targets:
-            sink.write(form(event))
+            if sink.clogged():
+                # In a burst, to make a line costs ten times what it costs to drop it.
+                sink.lose(1)
+            else:
+                sink.write(form(event))
 
 
 def _rank(event: Event) -> int:

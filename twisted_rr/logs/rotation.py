@@ -71,7 +71,7 @@ class RotatingSink(FileSink):
         try:
             os.rename(path, old)
         except OSError:
-            self._lose(1)
+            self.lose(1)
             return
         FileSink.reopen(self)
         if self._compress:

@@ -15,6 +15,8 @@ import stat
 import time
 from collections.abc import Callable
 
+from .escape import MAX_LINE
+
 MAX_PENDING = 1 << 20  # bytes kept for a sink that takes none
 _LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOSPC, errno.EDQUOT))
 _AT_ONCE = 1 << 14  # bytes of what waits, in one write
@@ -62,6 +64,12 @@ class Sink:
         else:
             self._give(line)
 
+    def clogged(self) -> bool:
+        """Whether a line would be lost, after one more try: then it need not be made."""
+        if len(self._pending) + MAX_LINE > MAX_PENDING:
+            self.flush()
+        return len(self._pending) + MAX_LINE > MAX_PENDING
+
     def flush(self) -> None:
         """Try to write what waits. Called for every line while it is stalled, so only what may be taken is copied."""
         while self._pending:
@@ -71,7 +79,7 @@ class Sink:
                 if error.errno in _LATER:
                     self.stalled()
                 else:
-                    self._lose(self._pending.count(b"\n") or 1)
+                    self.lose(self._pending.count(b"\n") or 1)
                     self._pending.clear()
                 return
             del self._pending[:done]
@@ -97,15 +105,16 @@ class Sink:
                 self._pending += data[done:]
                 self.stalled()
             else:
-                self._lose(data[done:].count(b"\n") or 1)
+                self.lose(data[done:].count(b"\n") or 1)
 
     def _keep(self, line: bytes) -> None:
         if len(self._pending) + len(line) > MAX_PENDING:
-            self._lose(line.count(b"\n") or 1)
+            self.lose(line.count(b"\n") or 1)
         else:
             self._pending += line
 
-    def _lose(self, lines: int) -> None:
+    def lose(self, lines: int) -> None:
+        """Count lines that are not written."""
         self.dropped += lines
         self._untold += lines
 
@@ -200,7 +209,7 @@ class FileSink(Sink):
         try:
             fresh = self._opened()
         except OSError:
-            self._lose(1)
+            self.lose(1)
             return
         self.close()
         self._fd = fresh
