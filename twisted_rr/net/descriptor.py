@@ -17,8 +17,9 @@ from twisted_rr.log import logger
 from twisted_rr.net.turn import Turn
 from twisted_rr.wire.buffer import without
 
-READ: Final = 65536  # the largest recv that costs no mmap and munmap
-READS: Final = 4  # a doRead, while each one fills up
+READ: Final = 65536  # a larger buffer costs small reads most of a microsecond more
+MORE: Final = 129024  # after a read that filled up; from 128 KiB on a buffer costs an mmap and a munmap
+READS: Final = 3  # a doRead, while each one fills up
 PIECES: Final = (
     32  # written in one go; the rest after the next poll, so that other descriptors get their turn
 )
@@ -219,11 +220,12 @@ class RelayDescriptor:
 
     def doRead(self) -> Any:
         """Read while reads fill up, at most `READS` times."""
+        size = READ
         for _ in range(READS):
             if self.closed:
                 return None
             try:
-                data: bytes = self._recv(READ)
+                data: bytes = self._recv(size)
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -233,8 +235,9 @@ class RelayDescriptor:
                 self._lose(GONE)
                 return None
             self._owner.relay_data(data)
-            if len(data) < READ or not self._reading:
+            if len(data) < size or not self._reading:
                 return None
+            size = MORE
         return None
 
     def doWrite(self) -> Any:
