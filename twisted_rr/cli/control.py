@@ -87,36 +87,33 @@ def _parser() -> argparse.ArgumentParser:
 _CODES = "Exit codes: 0 done or yes, 1 not done or no, 2 wrong usage, 3 no server there."
 
 
+def _deadline_option(verb: argparse.ArgumentParser, such_as: str = "60s") -> None:
+    text = "wait so long at most, and exit with 1 if that was too short"
+    verb.add_argument("--deadline", metavar=such_as, help=text)
+
+
 def _drain_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--wait", action="store_true", help="return when nothing is in flight")
-    verb.add_argument(
-        "--deadline", metavar="20s", help="wait so long at most, and exit with 1 if that was too short"
-    )
+    _deadline_option(verb, "20s")
     verb.add_argument("--quiet", metavar="2s", help="wait until nothing was in flight for so long")
 
 
 def _stop_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--force", action="store_true", help="cut what is in flight")
     verb.add_argument("--wait", action="store_true", help="return when the server has ended")
-    verb.add_argument(
-        "--deadline", metavar="60s", help="wait so long at most, and exit with 1 if that was too short"
-    )
+    _deadline_option(verb)
 
 
 def _reload_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--workers", action="store_true", help="replace the workers in any case")
-    verb.add_argument(
-        "--deadline", metavar="60s", help="wait so long at most, and exit with 1 if that was too short"
-    )
+    _deadline_option(verb)
 
 
 def _reset_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--wait", action="store_true", help="return when the old workers have ended, and tell of each"
     )
-    verb.add_argument(
-        "--deadline", metavar="60s", help="wait so long at most, and exit with 1 if that was too short"
-    )
+    _deadline_option(verb)
 
 
 def _split_names(options: argparse.Namespace) -> None:

@@ -1,9 +1,9 @@
 """Signals: one table of what each means before and during a stop, and handlers that are safe at any instant.
 
-A handler only notes the signal and wakes the reactor; everything happens in a reactor turn. Installed as
-the first act of the process, because an unhandled SIGTERM to PID 1 is dropped by the kernel: that is also
-why this module loads neither Twisted nor zope, whose import takes long enough for a signal to get lost.
-Reload, reset and log files belong to the hooks.
+A handler only notes the signal and wakes the reactor; everything happens in a reactor turn. Only while there is
+nothing to stop yet, it ends the process itself. Installed as the first act of the process, because an unhandled
+SIGTERM to PID 1 is dropped by the kernel: that is also why this module loads neither Twisted nor zope, whose import
+takes long enough for a signal to get lost. Reload, reset and log files belong to the hooks.
 """
 
 from __future__ import annotations
