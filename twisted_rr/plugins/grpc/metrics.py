@@ -12,10 +12,11 @@ from twisted_rr.interfaces import IInFlight, IMetrics
 
 from .status import name
 
-BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS: Final[tuple[float, ...]] = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds: the default ones of Prometheus' Go library, as RoadRunner has them."""
 
-QUICK: Final = BUCKETS[0]
+QUICK: Final = 0.005
+"""The first of them."""
 
 MOST_METHODS: Final = 1000
 OTHERS: Final = "other"
