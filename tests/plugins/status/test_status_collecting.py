@@ -11,7 +11,7 @@ from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import Drain
 from twisted_rr.lifecycle.in_flight import InFlight
 from twisted_rr.plugins.status.config import StatusSettings
-from twisted_rr.plugins.status.evidence import Evidence, Progress
+from twisted_rr.plugins.status.evidence import Evidence, Standstill
 from twisted_rr.plugins.status.facts import Collector
 from twisted_rr.testing.host import FakeHost
 from twisted_rr.testing.pool import FakeHealth
@@ -168,7 +168,7 @@ def test_evidence_is_broken_by_one_good_moment() -> None:
 
 
 def test_progress_is_a_changed_number_or_nothing_to_do() -> None:
-    progress = Progress()
+    progress = Standstill()
     assert progress.observe(1, 0) is None
     assert progress.observe(1, 0) is not None
     assert progress.observe(0, 0) is None

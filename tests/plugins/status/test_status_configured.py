@@ -14,7 +14,7 @@ from twisted_rr.errors import ConfigError
 from twisted_rr.interfaces import IFront, IHealth
 from twisted_rr.lifecycle.settings import DrainSettings
 from twisted_rr.plugins.status.config import AnswerSettings, SaturationSettings, StatusSettings
-from twisted_rr.plugins.status.evidence import Progress, Saturation
+from twisted_rr.plugins.status.evidence import Saturation, Standstill
 from twisted_rr.plugins.status.facts import Collector, PluginFacts
 from twisted_rr.testing.host import FakeHost
 
@@ -194,7 +194,7 @@ def test_a_stuck_server_tells_how_many_workers_live() -> None:
 
 
 def test_any_sign_is_progress_and_so_is_having_nothing_to_do() -> None:
-    progress = Progress()
+    progress = Standstill()
     assert progress.observe(1, (0, 0)) is None
     assert progress.observe(1, (0, 0)) == "no completion, byte, heartbeat or CPU time"
     assert progress.observe(1, (0, 7)) is None

@@ -32,8 +32,8 @@ class Evidence:
         self._since.clear()
 
 
-class Progress:
-    """For ``liveness: strict``: whether there is any sign of progress while something is in flight."""
+class Standstill:
+    """For ``liveness: strict``: whether nothing at all moves while something is in flight."""
 
     def __init__(self) -> None:
         self._signs: tuple[int, ...] = ()

@@ -11,7 +11,7 @@ from twisted_rr.interfaces import IFront, IHealth, IHost, IInFlight
 from twisted_rr.lifecycle.previous_exit import PreviousExit
 from twisted_rr.plugins.status.checks.runner import CheckFacts
 from twisted_rr.plugins.status.config import StatusSettings
-from twisted_rr.plugins.status.evidence import Evidence, Progress, Saturation
+from twisted_rr.plugins.status.evidence import Evidence, Saturation, Standstill
 
 LIFECYCLE = "lifecycle"
 
@@ -101,7 +101,7 @@ class Collector:
         self._stuck_after = settings.stuck_after
         self._strict = settings.liveness == "strict"
         self._evidence = Evidence(settings.stuck_after)
-        self._progress = Progress()
+        self._standstill = Standstill()
         self._on_saturation = settings.on_saturation
         self._saturations: dict[str, Saturation] = {}
         self._checks = checks
@@ -209,7 +209,7 @@ class Collector:
             if hasattr(each, "activity")
         ]
         signs = (int(done), *(int(each.activity()) for each in active))
-        return self._progress.observe(sum(each.count() for each in sets), signs)
+        return self._standstill.observe(sum(each.count() for each in sets), signs)
 
 
 def _never() -> None:
