@@ -35,7 +35,6 @@ def shown(*names: str, cell: str = PLAIN):
             "I4",
             "I5",
             "I6",
-            "I16",
             "I18",
             "I19",
             "I28",

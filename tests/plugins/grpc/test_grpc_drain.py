@@ -259,7 +259,9 @@ def test_a_connection_of_the_announce_serves_before_it_is_told_to_go() -> None:
     world.call.reply(b"ho", more=False)
     world.turn()
     assert new.answer(number).status == 0
-    assert new.read().goaways == []  # a client that was just told to go elsewhere, and came here, would be again
+    assert (
+        new.read().goaways == []
+    )  # a client that was just told to go elsewhere, and came here, would be again
     world.advance(1.0)
     assert new.read().goaways == []
     number = new.call()
