@@ -38,7 +38,9 @@ def environment(**more: str) -> dict[str, str]:
 
 def grpc_config(command: list[str], *, port: int, status_port: int, workers: int = 2, **grpc: Any) -> dict:
     """A configuration of a gRPC front alone, with its status listener."""
-    sections = {name: grpc.pop(name) for name in ("drain", "endure", "pools", "server", "status") if name in grpc}
+    sections = {
+        name: grpc.pop(name) for name in ("drain", "endure", "pools", "server", "status") if name in grpc
+    }
     pool = {"num_workers": workers, **grpc.pop("pool", {})}
     return {
         "version": "3",
