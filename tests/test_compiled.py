@@ -101,6 +101,25 @@ def test_no_name_is_given_to_errors_of_two_kinds_in_one_function(build):
     assert not twice
 
 
+WAITS = (ast.Await, ast.Yield, ast.YieldFrom, ast.AsyncFor, ast.AsyncWith)
+
+
+def test_nothing_is_awaited_while_an_error_is_handled(build):
+    """Compiled, the error being handled is the thread's, not the coroutine's: another task would see it, and raise it."""
+    waiting = []
+    for name in build["modules"]():
+        for node in ast.walk(ast.parse(Path(name).read_text())):
+            if isinstance(node, ast.Try):
+                inside = [*node.handlers, *node.finalbody, *(node.body if node.finalbody else [])]
+            elif isinstance(node, ast.With | ast.AsyncWith):
+                inside = node.body
+            else:
+                continue
+            if any(isinstance(each, WAITS) for part in inside for each in ast.walk(part)):
+                waiting.append(f"{name}:{node.lineno}")
+    assert not waiting
+
+
 def test_no_class_to_compile_is_made_by_msgspec_or_attrs(build):
     made = []
     for name in build["modules"]():

@@ -8,6 +8,7 @@ a process catches this signal tells the server that it may be sent: others would
 from __future__ import annotations
 
 import faulthandler
+import gc
 import signal
 import sys
 from types import FrameType
@@ -18,6 +19,7 @@ SIGNAL: Final[int] = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else 0
 
 MOST_TASKS: Final = 50
 DEPTH: Final = 20
+COMPILED_DEPTH: Final = 6
 
 
 def install() -> None:
@@ -58,10 +60,28 @@ def _frames(task: object) -> list[FrameType]:
     while waits is not None and len(found) < DEPTH:
         frame = _first(waits, "cr_frame", "gi_frame", "ag_frame")
         if frame is None:
-            break
+            waits = _within(waits)  # compiled: it has no frame, and does not tell what it awaits
+            continue
         found.append(frame)
         waits = _first(waits, "cr_await", "gi_yieldfrom", "ag_await")
     return found
+
+
+def _within(compiled: object) -> Any:
+    """The coroutine with a frame that a compiled one awaits: looked for among the objects that it holds."""
+    near = [compiled]
+    for _ in range(COMPILED_DEPTH):
+        near = [each for holder in near for each in gc.get_referents(holder) if _may_wait(each)]
+        for each in near:
+            if _first(each, "cr_frame", "gi_frame", "ag_frame") is not None:
+                return each
+    return None
+
+
+def _may_wait(found: object) -> bool:
+    """A coroutine, or what mypyc keeps the variables of one in."""
+    kind = type(found)
+    return hasattr(kind, "send") or hasattr(kind, "cr_frame") or kind.__name__.endswith(("_gen", "_env"))
 
 
 def _first(holder: object, *names: str) -> Any:

@@ -261,11 +261,16 @@ async def run(call: AsyncCall) -> None:
 
 
 async def _send_all(call: AsyncCall, responses: Any) -> None:
+    # No finally: compiled, what it raises again is the error that any task handles just then.
+    failed: BaseException | None = None
     try:
         async for response in responses:
             if not call.put(call.encoded(response)):
                 await call.room()
-    finally:
-        close = getattr(responses, "aclose", None)
-        if close is not None:
-            await close()
+    except BaseException as error:
+        failed = error
+    close = getattr(responses, "aclose", None)
+    if close is not None:
+        await close()
+    if failed is not None:
+        raise failed
