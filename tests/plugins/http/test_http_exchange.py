@@ -561,11 +561,11 @@ def test_a_form_becomes_a_tree() -> None:
     assert (found.parsed, found.uploads, body) == (True, None, b'{"a":["1"],"b":"2"}')
 
 
-def test_an_empty_form_is_an_empty_body_that_counts_as_parsed() -> None:
+def test_an_empty_form_is_an_empty_tree() -> None:
     world = World(mux=False)
     world.exchange(request("POST", headers=FORM))
     _, found, body = finished(world)
-    assert (found.parsed, body) == (True, b"")
+    assert (found.parsed, body) == (True, b"{}")
 
 
 def test_a_form_by_get_or_delete_is_lost() -> None:
@@ -573,7 +573,7 @@ def test_a_form_by_get_or_delete_is_lost() -> None:
     _, exchange = world.exchange(request("DELETE", headers=FORM, length=3))
     exchange.body(b"a=1", False)
     _, found, body = finished(world)
-    assert (found.parsed, body) == (True, b"")
+    assert (found.parsed, body) == (True, b"{}")
 
 
 def test_raw_body_leaves_forms_alone() -> None:

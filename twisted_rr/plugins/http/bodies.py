@@ -56,7 +56,8 @@ class Body:
         """See `IBodySpool`."""
         self.complete()
         codec, context = self._context(None)
-        return codec, context, b"", 0
+        tree = forms.EMPTY if self._parsed else b""
+        return codec, context, tree, len(tree)
 
     def _context(self, uploads: bytes | None) -> tuple[int, bytes]:
         """Codec flags and context, made once: the pool asks when all is there, when it places the call, at a retry."""
