@@ -181,7 +181,7 @@ class ServerSettings:
     relay_pipes: bool = key(
         kinds.boolean(),
         default=False,
-        doc="a pipe for requests too: quickest for one call at a time, needed where /dev/stdin is opened by path",
+        doc="pipes, not sockets: quickest for one call at a time, needed where /dev/stdin is opened by path",
     )
     relay_timeout: float = key(
         kinds.duration(), default=60.0, doc="", ignored="RoadRunner ignores it as well"
