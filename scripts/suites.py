@@ -32,6 +32,8 @@ FAILED_TESTS, NO_TESTS, NO_COMPILER = 1, 5, 3
 
 COMPUTE, WAIT, ALONE = "compute", "wait", "alone"
 SLOTS = {COMPUTE: 1, WAIT: 2}
+COMPUTING = 5
+"""Niceness of what only computes, so that servers answer in time beside it. The compiler has a higher one."""
 
 FUZZ = os.environ.get("RR_FUZZ_HTTP2", "60")
 """Seconds of mutated HTTP/2 frames, other ones each time; what fails names its seed."""
@@ -200,7 +202,7 @@ def compiled(runs: Runs, scratch: Path) -> tuple[Suite, Callable[[], None]]:
             str(ROOT / "scripts" / "compiled_environment.py"),
             *([kept] if kept else []),
         ]
-        code = runs.call(command, log, ROOT, dict(os.environ), nice=5)
+        code = runs.call(command, log, ROOT, dict(os.environ), nice=15)
         said = log.read_text(errors="replace").strip().splitlines() or ["nothing was said"]
         if code == NO_COMPILER:
             suite.left_out = said[-1]
@@ -253,7 +255,7 @@ def parts(suite: Suite) -> list[Part]:
     if suite.name == "newest":
         few = [f"tests/integration/{name}.py" for name in ("test_plain_worker", "test_pool_processes")]
         return [
-            Part(suite, "units", COMPUTE, ["-m", "not integration", *NO_PYTHONS_BUSINESS]),
+            Part(suite, "units", COMPUTE, ["-m", "not integration", *NO_PYTHONS_BUSINESS], nice=COMPUTING),
             Part(suite, "real", WAIT, few),
         ]
     units = ["-m", "not integration"]
@@ -266,7 +268,7 @@ def parts(suite: Suite) -> list[Part]:
         units += checkout
         real += checkout
     found = [
-        Part(suite, "units", COMPUTE, units),
+        Part(suite, "units", COMPUTE, units, nice=COMPUTING),
         Part(suite, "cells", WAIT, [*real, "--part=cells"]),
         Part(suite, "first", WAIT, [*real, "--part=1/2"]),
         Part(suite, "second", WAIT, [*real, "--part=2/2"]),
