@@ -27,9 +27,10 @@ from twisted.python.components import Componentized
 
 from .config.sections import ChannelSettings, FileLoggerSettings, LogSettings
 from .errors import ConfigError, ConfigProblem
-from .logs.lines import Form, console_form, json_form, raw_form
+from .logs.lines import ConsoleForm, Form, JsonForm, RawForm
 from .logs.outlet import Outlet, Route
 from .logs.rotation import RotatingSink
+from .logs.shape import Shape
 from .logs.sinks import FileSink, Sink, StreamSink
 
 txaio.use_twisted()
@@ -91,6 +92,35 @@ class ChannelLogger:
         self.info_enabled = level in ("debug", "info")
 
 
+class Lines:
+    """Lines of one shape, at info: they come out as ``log.info(shape.format, ...)`` would write them.
+
+    Where the server's log is the only observer there is, an event is not even made.
+    """
+
+    __slots__ = ("_log", "_shape")
+
+    def __init__(self, log: Any, shape: Shape) -> None:
+        """*log* is a `ChannelLogger`, or anything that has its ``info``."""
+        self._log = log
+        self._shape = shape
+
+    def write(self, *values: Any) -> None:
+        """One line; *values* in the order of the shape's format."""
+        log, shape = self._log, self._shape
+        observers: Any = getattr(globalLogPublisher, "_observers", ())
+        if (
+            len(observers) == 1
+            and observers[0].__class__ is Outlet
+            and log.__class__ is ChannelLogger
+            and list(map(type, values)) == shape.types
+        ):
+            if log.info_enabled:
+                observers[0].line(log.channel, shape, time.time(), values)
+        else:
+            log.info(shape.format, **shape.fields(values))
+
+
 _loggers: dict[str, ChannelLogger] = {}
 _levels: dict[str, str] = {}
 _default_level = "info"
@@ -142,6 +172,9 @@ class ServerLog:
         """
         self._default_output = default_output
         self._clock = clock
+        turn = getattr(clock, "rr_turn", None)
+        # A timer, which is what other reactors have for it, may not come any more when the reactor stops.
+        self._turn = turn if turn is not None and turn.driven else None
         self._environ = environ or {}
         self._numbers = {**_STREAMS, **(streams or {})}
         self._sinks: dict[str, Sink] = {}
@@ -186,6 +219,8 @@ class ServerLog:
         self.observer.route(default, channels)
         self._levels = _effective_levels(default, channels)
         self.use_levels()
+        for sink in before.values():
+            sink.flush()
         self._lost += sum(sink.dropped for sink in before.values())
         _close(before)
 
@@ -261,6 +296,7 @@ class ServerLog:
         if known is None:
             known = self._sinks[name] = self._opened(name, options)
             known.stalled = self._retry_later
+            known.turn = self._turn
         return known
 
     def _opened(self, name: str, options: FileLoggerSettings | None) -> Sink:
@@ -278,12 +314,12 @@ class ServerLog:
         ending = "\n" if settings.line_ending is None else settings.line_ending.replace("\\n", "\n")
         terminal = isinstance(sink, StreamSink) and sink.is_terminal
         if settings.file_logger_options is not None or settings.mode == "production":
-            return json_form(ending)
+            return JsonForm(ending)
         if settings.mode == "raw":
-            return raw_form(ending)
+            return RawForm(ending)
         if settings.mode == "development" or terminal:
-            return console_form(terminal and self._wants_colour(), ending)
-        return json_form(ending)
+            return ConsoleForm(terminal and self._wants_colour(), ending)
+        return JsonForm(ending)
 
     def _wants_colour(self) -> bool:
         return not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"

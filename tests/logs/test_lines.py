@@ -11,11 +11,11 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from twisted_rr.logs.escape import MAX_LINE, capped, escaped, escaped_json, text_of
-from twisted_rr.logs.lines import console_form, json_form, level_of, raw_form, rfc3339
+from twisted_rr.logs.lines import ConsoleForm, JsonForm, RawForm, level_of, rfc3339
 
 NASTY = "a\nb\r\x1b[31m\x00\x7f\x85\u2028\u202e\u2066\ufeff\ud800\U000e0041z"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-FORMS = {"console": console_form(False), "colour": console_form(True), "json": json_form(), "raw": raw_form()}
+FORMS = {"console": ConsoleForm(False), "colour": ConsoleForm(True), "json": JsonForm(), "raw": RawForm()}
 
 
 def event(text="{text}", level=LogLevel.info, **fields):
@@ -225,8 +225,8 @@ def test_an_event_of_old_style_or_with_a_broken_format_is_still_a_line(utc):
 
 
 def test_the_ending_is_what_the_settings_say():
-    assert json_form("\r\n")(event("m")).endswith(b"}\r\n")
-    assert raw_form("")(event("m")) == b"m"
+    assert JsonForm("\r\n")(event("m")).endswith(b"}\r\n")
+    assert RawForm("")(event("m")) == b"m"
 
 
 def test_a_format_whose_field_is_missing_tells_so_in_the_line():

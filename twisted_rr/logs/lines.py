@@ -35,6 +35,8 @@ _LEVELS = {"critical": "error"}  # RoadRunner's readers know debug, info, warn a
 _COLOURS = {"debug": "2", "info": "32", "warn": "33", "error": "31"}
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]{1,64}")
 _MAX_TRACEBACK_LINES = 200
+CONSOLE_ROOM = MAX_LINE - 128
+"""Bytes for the fields and the message of a line of text."""
 
 
 @attrs.frozen
@@ -101,24 +103,38 @@ def traceback_of(event: Event) -> str:
 
 def fields_of(event: Event) -> dict[str, Any]:
     """What the caller said besides the message."""
-    return {
-        name: value for name, value in event.items() if not name.startswith("log_") and name not in _LEGACY
-    }
+    return {name: value for name, value in event.items() if is_field(name)}
+
+
+def is_field(name: str) -> bool:
+    """Whether it is the caller's, and no part of the event itself."""
+    return not name.startswith("log_") and name not in _LEGACY
 
 
 # ------------------------------------------------------------------------------- JSON
 
 
-def json_form(ending: str = "\n") -> Form:
+@attrs.frozen
+class JsonForm:
     """JSON lines as RoadRunner's production mode: time (UTC, RFC 3339), level, logger, msg, then fields.
 
     A line that would be too long has its texts cut, the longest share kept by the traceback's end.
     """
 
-    def form(event: Event) -> bytes:
-        return (_json_line(event) + ending).encode("utf-8", "replace")
+    ending: str = "\n"
 
-    return form
+    def __call__(self, event: Event) -> bytes:
+        return (_json_line(event) + self.ending).encode("utf-8", "replace")
+
+
+def json_head(level: str, channel: str) -> str:
+    """What stands between the time and the value of ``msg``."""
+    return f',"level":{_dump(level)},"logger":{_dump(capped(channel, 64))},"msg":'
+
+
+def json_name(name: str) -> str:
+    """A field's name as its line has it, in quotes."""
+    return _dump(name + "_" if name in _RESERVED else name)
 
 
 def _json_line(event: Event) -> str:
@@ -137,7 +153,7 @@ def _json_line(event: Event) -> str:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def _dump(record: dict[str, Any]) -> str:
+def _dump(record: dict[str, Any] | str) -> str:
     return escaped_json(_ENCODER.encode(record))
 
 
@@ -175,39 +191,57 @@ def _end_of(traceback: str, limit: int) -> str:
     return traceback if len(traceback) <= limit else "..." + traceback[-limit:]
 
 
-@functools.lru_cache(maxsize=4)
-def _utc_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+_utc: tuple[int, str] = (
+    0,
+    "1970-01-01T00:00:00.",
+)  # the last second's beginning in microseconds, and its text
 
 
 def rfc3339(moment: float) -> str:
     """*moment*, seconds of the epoch, in UTC with microseconds."""
-    second, micros = divmod(round(moment * 1_000_000), 1_000_000)
-    return f"{_utc_second(second)}.{micros:06d}Z"
+    global _utc
+    micros = round(moment * 1_000_000)
+    beginning, text = _utc  # read and set as one: threads log too
+    rest = micros - beginning
+    if not 0 <= rest < 1_000_000:
+        second, rest = divmod(micros, 1_000_000)
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        _utc = (second * 1_000_000, text)
+    return f"{text}{rest:06d}Z"
 
 
 # ------------------------------------------------------------------------------- text
 
 
-def console_form(colour: bool, ending: str = "\n") -> Form:
+@attrs.frozen
+class ConsoleForm:
     """Text for people: local time, level, channel, fields, message; a traceback on lines of its own."""
 
-    def form(event: Event) -> bytes:
-        lines = [_console_line(event, colour), *_traceback_lines(event)]
-        return "".join(line + ending for line in lines).encode("utf-8", "replace")
+    colour: bool
+    ending: str = "\n"
 
-    return form
+    def __call__(self, event: Event) -> bytes:
+        lines = [_console_line(event, self.colour), *_traceback_lines(event)]
+        return "".join(line + self.ending for line in lines).encode("utf-8", "replace")
+
+
+def console_head(level: str, channel: str, colour: bool) -> tuple[Callable[[float], str], str]:
+    """What makes the time's text, and what stands between that and the message."""
+    shown, name = f"{level:<5}", escaped(capped(channel, 64))
+    if colour:
+        shown = f"\x1b[{_COLOURS[level]}m{shown}\x1b[0m"
+    return _dimmed if colour else _local, f" {shown} {name:<8} "
+
+
+def _dimmed(moment: float) -> str:
+    return f"\x1b[2m{_local(moment)}\x1b[0m"
 
 
 def _console_line(event: Event, colour: bool) -> str:
-    level, channel = level_of(event), escaped(capped(channel_of(event), 64))
-    stamp, shown = _local(event.get("log_time", 0.0)), f"{level:<5}"
-    if colour:
-        stamp, shown = f"\x1b[2m{stamp}\x1b[0m", f"\x1b[{_COLOURS[level]}m{shown}\x1b[0m"
-    head = f"{stamp} {shown} {channel:<8} "
+    stamp, head = console_head(level_of(event), channel_of(event), colour)
     said = " ".join(f"{name}={_quoted(value)}" for name, value in _unsaid(event))
     body = escaped(f"[{said}] {message_of(event)}" if said else message_of(event))
-    return head + capped(body, MAX_LINE - 128)
+    return stamp(event.get("log_time", 0.0)) + head + capped(body, CONSOLE_ROOM)
 
 
 def _unsaid(event: Event) -> Iterable[tuple[str, Any]]:
@@ -241,14 +275,15 @@ def _local_second(second: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
-def raw_form(ending: str = "\n") -> Form:
+@attrs.frozen
+class RawForm:
     """The message alone; of a failure also what it says."""
 
-    def form(event: Event) -> bytes:
+    ending: str = "\n"
+
+    def __call__(self, event: Event) -> bytes:
         text = message_of(event)
         failure = event.get("log_failure")
         if isinstance(failure, Failure) and text != _summary(failure):
             text = f"{text}: {_summary(failure)}"
-        return (capped(escaped(text)) + ending).encode("utf-8", "replace")
-
-    return form
+        return (capped(escaped(text)) + self.ending).encode("utf-8", "replace")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 from twisted.logger import ILogObserver, LogLevel
 from zope.interface import implementer
 
 from .lines import Event, Form, channel_of, level_of
+from .shape import Shape, ShortForm, short_form
 from .sinks import Sink
+
+Way: TypeAlias = tuple[ShortForm, Form, Sink, Callable[[bytes], None]]
+"""The short form, the form, the sink, and what puts a line into it."""
 
 _RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4, "none": 5}
 
@@ -46,6 +50,29 @@ class Outlet:
         """Use these routes from now on."""
         self._default = default
         self._channels = dict(channels)
+        self._ways: dict[tuple[str, Shape], tuple[Way, ...]] = {}
+
+    def line(self, channel: str, shape: Shape, moment: float, values: tuple[Any, ...]) -> None:
+        """As an event at info would be; *values* are of the shape's types. Never raises either."""
+        ways = self._ways.get((channel, shape))
+        try:
+            if ways is None:
+                ways = self._ways[channel, shape] = self._ways_of(channel, shape)
+            for short, form, sink, put in ways:
+                if sink.clogged():
+                    sink.lose(1)
+                else:
+                    put(short(moment, values) or form(shape.event(channel, moment, values)))
+        except Exception:
+            self.failed += 1
+
+    def _ways_of(self, channel: str, shape: Shape) -> tuple[Way, ...]:
+        route = self._channels.get(channel, self._default)
+        if _RANKS["info"] < route.rank:
+            return ()
+        return tuple(
+            (short_form(form, shape, channel), form, sink, _put(form, sink)) for form, sink in route.targets
+        )
 
     def __call__(self, event: Event) -> None:
         try:
@@ -74,3 +101,8 @@ def _rank(event: Event) -> int:
     if name == "info" and channel_of(event) == "twisted":
         return _RANKS["debug"]
     return _RANKS[name]
+
+
+def _put(form: Form, sink: Sink) -> Callable[[bytes], None]:
+    """Lines that do not end where they seem to could not be counted once several are in one write."""
+    return sink.gather if getattr(form, "ending", "") in ("\n", "\r\n") else sink.write

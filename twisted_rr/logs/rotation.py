@@ -49,6 +49,8 @@ class RotatingSink(FileSink):
         self._thread: threading.Thread | None = None
 
     def write(self, line: bytes) -> None:
+        if self._gathered:
+            self._hand_over()
         if self._size and self._size + len(line) > self._max_bytes:
             self._rotate()
         self._size += len(line)

@@ -14,13 +14,14 @@ import socket
 import stat
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .escape import MAX_LINE
 
 MAX_PENDING = 1 << 20  # bytes kept for a sink that takes none
 _LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOSPC, errno.EDQUOT))
 _AT_ONCE = 1 << 14  # bytes of what waits, in one write
-_PIECE = 4096  # a pipe that polls writable takes this much without blocking (PIPE_BUF)
+_PIECE = 4096  # a pipe that polls writable takes this much without blocking, and in one piece (PIPE_BUF)
 
 
 def _writable(fd: int, seconds: float) -> bool:
@@ -36,6 +37,7 @@ class Sink:
     :ivar dropped: lines that were lost, since the start.
     :ivar note: gives the line that tells how many were lost, or nothing.
     :ivar stalled: called when lines begin to wait.
+    :ivar turn: flushes what was added to it before the reactor waits again; without one `gather` writes at once.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,7 +45,10 @@ class Sink:
         self.dropped = 0
         self.note: Callable[[int], bytes] = lambda count: b""
         self.stalled: Callable[[], None] = lambda: None
+        self.turn: Any = None
         self._fd = -1
+        self._gathered: list[bytes] = []
+        self._size_gathered = 0
         self._pending = bytearray()
         self._untold = 0
 
@@ -52,8 +57,32 @@ class Sink:
         """Whether lines wait; `flush` tries again."""
         return bool(self._pending)
 
+    def gather(self, line: bytes) -> None:
+        """Take a line that ends with a newline, and write it with others of this turn.
+
+        No write has more of them than a pipe takes in one piece: others may write to it too, and would come between.
+        """
+        if self.turn is None or self._pending or self._untold:
+            self.write(line)
+            return
+        size = self._size_gathered + len(line)
+        if size > _PIECE and self._gathered:
+            self._hand_over()
+            size = len(line)
+        if not self._gathered:
+            self.turn.add(self)
+        self._gathered.append(line)
+        self._size_gathered = size
+
+    def _hand_over(self) -> None:
+        lines, self._gathered = self._gathered, []
+        self._size_gathered = 0
+        self.write(b"".join(lines))
+
     def write(self, line: bytes) -> None:
-        """Take a line, or several that belong together."""
+        """Take a line, or several that belong together; what was gathered goes before it."""
+        if self._gathered:
+            self._hand_over()
         if self._pending:
             self.flush()
         if self._untold and not self._pending:
@@ -72,6 +101,8 @@ class Sink:
 
     def flush(self) -> None:
         """Try to write what waits. Called for every line while it is stalled, so only what may be taken is copied."""
+        if self._gathered:
+            self._hand_over()
         while self._pending:
             try:
                 done = self._send(memoryview(self._pending[:_AT_ONCE]))
