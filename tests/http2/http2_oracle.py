@@ -10,6 +10,7 @@ from typing import Any
 
 import h2.connection
 import h2.events
+import h2.stream
 from h2.config import H2Configuration
 from h2.settings import SettingCodes
 from http2_rig import (
@@ -34,6 +35,13 @@ from http2_rig import (
 from twisted_rr.http2.head import Head
 from twisted_rr.http2.states import CLOSED
 from twisted_rr.http2.streams import Stream
+
+# A stream that the client has reset may still get a 1xx that was on its way (RFC 9113 5.1). Of all heads h2 takes only
+# this one for the end of the connection; it is one on a closed stream, as the others are.
+h2.stream._transitions.setdefault(
+    (h2.stream.StreamState.CLOSED, h2.stream.StreamInputs.RECV_INFORMATIONAL_HEADERS),
+    h2.stream._transitions[h2.stream.StreamState.CLOSED, h2.stream.StreamInputs.RECV_HEADERS],
+)
 
 NAMES = tuple((name.decode(), value.decode()) for name, value in REQUEST)
 
