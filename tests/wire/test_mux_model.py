@@ -7,10 +7,23 @@ consumers take, every call ends and nothing is left queued. A world is a seed, s
 import random
 
 import pytest
-from wire_recorders import CREDIT, ERROR, MESSAGE, PART, STOP, STREAM, parse_all
+from hypothesis import given
+from hypothesis import strategies as st
+from wire_recorders import (
+    CREDIT,
+    ERROR,
+    MESSAGE,
+    PART,
+    STOP,
+    STREAM,
+    MuxServer,
+    MuxWorker,
+    parse_all,
+)
 
 from twisted_rr.errors import WorkerDied
 from twisted_rr.wire.call import Call
+from twisted_rr.wire.credit import cost
 from twisted_rr.wire.mux_server import MuxServerEnd
 from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.wire.mux_worker import MuxWorkerEnd
@@ -200,7 +213,7 @@ class App:
 
     def message(self, body, text, more):
         self.messages.append(body)
-        self.unread += len(body)
+        self.unread += cost(len(body), True)
         self.body_over = not more
 
     def finished(self, context):
@@ -433,6 +446,73 @@ def test_a_thousand_streaming_calls_share_the_relay_fairly():
         for _, _, options, _ in parse_all(server.take()):
             sent[options[1]] += 1
     assert max(sent.values()) - min(sent.values()) <= 1
+
+
+# ------------------------------------------------------------------ what is conserved
+
+WINDOW = 16384
+FRAME = 4096
+
+#: Sizes of messages: empty ones, small ones, some of more than a frame, and some of more than the window.
+MESSAGES = st.lists(
+    st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 2 * FRAME), st.just(WINDOW + 1)), max_size=40
+)
+
+
+class Pair:
+    """Two ends with one call open in both directions, whose bytes are carried when `exchange` is called."""
+
+    def __init__(self, runs=False):
+        self.server = MuxServer(window=WINDOW, peer_window=WINDOW, max_frame=FRAME)
+        self.worker = MuxWorker(window=WINDOW, peer_window=WINDOW, max_frame=FRAME)
+        self.call = self.server.open(more=True)
+        self.call.runs = runs
+        self.exchange()
+        self.stream = self.worker.streams[1]
+
+    def exchange(self):
+        """Carry bytes until neither side has any."""
+        while True:
+            down, up = self.server.end.take(), self.worker.end.take()
+            if not down and not up:
+                return
+            self.worker.end.feed(down)
+            self.server.end.feed(up)
+
+    def came_down(self):
+        return [event[1] for event in self.stream.to.events if event[0] == "message"]
+
+    def came_up(self):
+        got = []
+        for event in self.call.to.events:
+            got += event[1] if event[0] == "messages" else [event[1]] if event[0] == "message" else []
+        return got
+
+
+@given(up=MESSAGES, down=MESSAGES, runs=st.booleans())
+def test_when_all_is_taken_the_credit_is_the_window_again(up, down, runs):
+    pair = Pair(runs)
+    call, stream = pair.call, pair.stream
+    for size in up:
+        stream.message(bytes(size), False, True)
+    for size in down:
+        call.message(bytes(size), False, True)
+    taken = 0
+    while True:
+        pair.exchange()
+        new = pair.came_down()[taken:]
+        if not new:
+            break
+        taken += len(new)
+        for body in new:
+            stream.consumed(cost(len(body), True))
+    assert [len(body) for body in pair.came_down()] == down
+    assert [len(body) for body in pair.came_up()] == up
+    for sender, receiver in ((call, stream), (stream, call)):
+        assert sender.credit_out == receiver.credit_in
+        assert sender.credit_out + receiver.taken == WINDOW
+        assert receiver.taken < WINDOW // 2
+        assert sender.queued == 0
 
 
 class NoOwner:

@@ -167,11 +167,99 @@ def test_an_end_with_a_context_needs_no_credit_but_keeps_its_place():
     assert frames(server.end) == [(RAW, STREAM, (0, 1), b"\0"), (MSGPACK, 0, (11, 1), b"trailers 16")]
 
 
-def test_an_empty_message_needs_no_credit():
+def test_an_empty_message_waits_for_a_byte_of_credit_and_costs_it():
     server = MuxServer(peer_window=16384)
     call = server.opened(b"ctx", bytes(16384), True)
     call.message(b"", True, True)
+    call.message(b"", True, False)
+    assert server.end.take() == b""
+    server.end.feed(credit_frame(1, 1))
     assert frames(server.end) == [(RAW, STREAM | MESSAGE | TEXT, (0, 1), b"")]
+    assert call.credit_out == 0
+    server.end.feed(credit_frame(1, 1))
+    assert frames(server.end) == [(RAW, MESSAGE | TEXT, (0, 1), b"")]
+
+
+@pytest.mark.parametrize("more", (False, True))
+def test_an_empty_message_in_the_open_costs_the_same(more):
+    server = MuxServer(peer_window=16384)
+    call = server.open(more=True)
+    call.message(b"", False, more)
+    assert len(frames(server.end)) == 1
+    assert call.credit_out == 16383
+
+
+def test_a_source_of_empty_messages_is_held_when_the_worker_takes_none():
+    server = MuxServer(peer_window=16384)
+    call = server.opened(more=True)
+    sent = 1
+    while call.message(b"", False, True):
+        sent += 1
+        if sent % 1000 == 0:
+            drain(server.end)
+        assert sent < 40000
+    drain(server.end)
+    waiting = len(call.queue)
+    assert sent - waiting == 16384
+    server.end.feed(credit_frame(1, waiting))
+    drain(server.end)
+    assert call.to.events == [("writable",)]
+    assert (call.credit_out, call.queued, len(call.queue)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("runs", (False, True))
+@pytest.mark.parametrize("bits", (0, TEXT))
+def test_empty_messages_are_granted_again_like_others(runs, bits):
+    server = MuxServer(window=16384)
+    call = server.opened(b"ctx", b"", False)
+    call.runs = runs
+    server.end.feed(call_frame(1, b"", b"", MESSAGE | STREAM | bits) * 8191)
+    assert server.end.take() == b""
+    assert (call.credit_in, call.empties) == (8193, 8191)
+    server.end.feed(call_frame(1, b"", b"x", MESSAGE | STREAM | bits))
+    assert frames(server.end) == [(RAW, CREDIT, (0, 1, 8192), b"")]
+    assert (call.credit_in, call.empties) == (16384, 8191)
+
+
+def held_worker_sent(*sent):
+    """A call whose consumer takes nothing, after its worker has sent all of *sent*."""
+    server = MuxServer(window=16384)
+    call = server.opened(b"ctx", b"", False)
+    call.runs = True
+    call.pauseProducing()
+    for data in sent:
+        server.end.feed(data)
+    return server, call
+
+
+EMPTY = call_frame(1, b"", b"", MESSAGE | STREAM)
+
+
+def test_a_worker_that_has_empty_messages_for_nothing_is_not_lost_for_it():
+    full = call_frame(1, b"", bytes(8192), MESSAGE | STREAM)
+    server, call = held_worker_sent(EMPTY * 5000, full, full, EMPTY * 5000)
+    assert call.credit_in == -10000
+    call.resumeProducing()
+    assert frames(server.end) == [(RAW, CREDIT, (0, 1, 26384), b"")]
+    server.end.feed(EMPTY + call_frame(1, b"end", b""))
+    assert server.owner.free == [call]
+
+
+def test_but_no_byte_more_than_empty_messages_came():
+    full = call_frame(1, b"", bytes(8192), MESSAGE | STREAM)
+    server, _ = held_worker_sent(EMPTY * 10, full, full)
+    with pytest.raises(FrameError, match="1 bytes beyond a credit of -10"):
+        server.end.feed(call_frame(1, b"", b"x", MESSAGE | STREAM))
+
+
+def test_and_one_window_beyond_its_credit_only_the_call_ends():
+    server, call = held_worker_sent(EMPTY * 32768)
+    assert not call.ended
+    server.end.feed(EMPTY)
+    assert call.to.events[-1] == ("failed", "ApplicationError", "messages beyond its credit")
+    assert frames(server.end) == [(RAW, STOP, (0, 1), b"")]
+    server.end.feed(EMPTY * 2 + call_frame(1, b"", b"", STOP))
+    assert server.owner.free == [call]
 
 
 def test_credit_is_granted_after_half_a_window():

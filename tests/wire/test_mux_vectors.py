@@ -83,6 +83,8 @@ BUILT = {
     "ws_accept": lambda: worker_sends(lambda worker, stream: stream.send(context_of("ws_accept"), b"", True)),
     "ws_text": lambda: server_sends(lambda server, call: call.message(b"hi", True, True)),
     "ws_binary": lambda: worker_sends(lambda worker, stream: stream.message(b"\0\1", False, True)),
+    "empty_message": lambda: server_sends(lambda server, call: call.message(b"", False, True)),
+    "empty_message_end": lambda: server_sends(lambda server, call: call.message(b"", False, False)),
     "ws_close": lambda: server_sends(lambda server, call: call.finish(lambda codec: context_of("ws_close"))),
     "message_end": lambda: worker_sends(
         lambda worker, stream: stream.message(b"bye", False, False, context_of("message_end"))
@@ -146,6 +148,8 @@ SERVER_READS = {
     "ws_accept": [("context", 16, context_of("ws_accept"), b"", True)],
     "ws_binary": [("message", b"\0\1", False, True)],
     "ws_part": [],
+    "empty_message": [("message", b"", False, True)],
+    "empty_message_end": [("message", b"", False, False)],
     "message_end": [
         ("message", b"bye", False, True),
         ("context", 16, context_of("message_end"), b"", False),
@@ -171,6 +175,8 @@ WORKER_READS = {
     "request_trailers": [(1, "finished", TRAILERS)],
     "cancel": [(1, "cancelled", "client")],
     "ws_text": [(1, "message", b"hi", True, True)],
+    "empty_message": [(1, "message", b"", False, True)],
+    "empty_message_end": [(1, "message", b"", False, False)],
     "ws_close": [(1, "finished", context_of("ws_close"))],
     "credit_down": [],
     "pong": [],
@@ -186,6 +192,26 @@ def test_the_worker_understands_the_vectors(name, step):
     for chunk in in_chunks(WIRE[name], [step]):
         worker.end.feed(chunk)
     assert worker.log == WORKER_READS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "costs"),
+    [("body", 4), ("body_end", 0), ("request_trailers", 0), ("empty_message", 1), ("empty_message_end", 1)],
+)
+def test_what_the_vectors_cost(name, costs):
+    worker, server = MuxWorker(window=16384), MuxServer(window=16384)
+    stream, call = worker.accept(bits=1), server.opened()
+    worker.end.feed(WIRE[name])
+    assert stream.credit_in == 16384 - costs
+    server.end.feed(WIRE[name])
+    assert call.credit_in == 16384 - (
+        0 if call.ended else costs
+    )  # of a call that has ended nobody counts any more
+
+
+def test_the_worker_builds_an_empty_message_as_the_server_does():
+    assert worker_sends(lambda worker, stream: stream.message(b"", False, True)) == WIRE["empty_message"]
+    assert worker_sends(lambda worker, stream: stream.message(b"", False, False)) == WIRE["empty_message_end"]
 
 
 @pytest.mark.parametrize("name", ("open", "open_body", "open_more", "ws_open"))

@@ -361,6 +361,68 @@ def test_all_that_was_consumed_is_granted_in_the_end():
     assert stream.taken < 8192
 
 
+def test_empty_messages_cost_a_byte_of_credit_and_are_granted_as_such():
+    worker = MuxWorker(window=16384)
+    stream = worker.accept(bits=STREAM)
+    empty = call_frame(1, b"", b"", STREAM | MESSAGE)
+    worker.end.feed(empty * 16384)
+    assert stream.credit_in == 0
+    for _ in range(8192):
+        stream.consumed(1)
+    assert frames(worker.end) == [(RAW, CREDIT, (0, 1, 8192), b"")]
+    worker.end.feed(empty * 8192)
+    with pytest.raises(FrameError, match="1 bytes beyond a credit of 0"):
+        worker.end.feed(empty)
+
+
+def test_an_empty_message_in_the_open_costs_the_same():
+    worker = MuxWorker(window=16384)
+    worker.end.feed(call_frame(1, b"call", b"", STREAM | MESSAGE))
+    assert worker.streams[1].credit_in == 16383
+
+
+def test_an_empty_last_part_costs_a_byte_and_empty_parts_nothing():
+    worker = MuxWorker(window=16384)
+    stream = worker.accept(bits=STREAM)
+    part = STREAM | MESSAGE | PART
+    worker.end.feed(call_frame(1, b"", b"ab", part) + call_frame(1, b"", b"", part) * 3)
+    assert stream.credit_in == 16382
+    worker.end.feed(call_frame(1, b"", b"", STREAM | MESSAGE))
+    assert stream.to.events == [("message", b"ab", False, True)]
+    assert stream.credit_in == 16381
+    stream.consumed(2)
+    worker.end.feed(call_frame(1, b"", b"", part) + call_frame(1, b"", b"", STREAM | MESSAGE))
+    stream.consumed(1)
+    assert stream.credit_in + stream.taken == 16384
+    assert stream._outstanding == 0
+
+
+def test_an_application_that_sends_empty_messages_is_held_when_nobody_takes_them():
+    worker = MuxWorker(peer_window=16384)
+    stream = worker.accept(bits=STREAM)
+    sent = 1
+    while stream.message(b"", False, True):
+        sent += 1
+        drain(worker.end)
+        assert sent < 40000
+    assert sent - len(stream.queue) == 16384
+    worker.end.feed(credit_frame(1, len(stream.queue)))
+    assert len(frames(worker.end)) == sent - 16384
+    assert stream.to.events == [("writable",)]
+    assert (stream.credit_out, stream.queued) == (0, 0)
+
+
+def test_a_last_message_that_is_empty_waits_with_its_status_for_credit():
+    worker = MuxWorker(peer_window=16384)
+    stream = worker.accept()
+    stream.message(bytes(16384), False, True)
+    drain(worker.end)
+    stream.message(b"", False, False, b"status")
+    assert worker.end.take() == b""
+    worker.end.feed(credit_frame(1, 1))
+    assert frames(worker.end) == [(MSGPACK, MESSAGE, (6, 1), b"status")]
+
+
 def test_a_message_above_the_limit_fails_its_call_alone():
     worker = MuxWorker(max_message=10)
     stream, other = worker.accept(1, bits=STREAM), worker.accept(2)

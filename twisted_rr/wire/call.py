@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted_rr.errors import NoFreeWorker
-from twisted_rr.wire.flow import HIGH, Flow, Piece
+from twisted_rr.wire.flow import HIGH, MANY, Flow, Piece
 
 
 class Refused(NoFreeWorker):
@@ -51,12 +51,14 @@ class Call(Flow):
     :ivar answered: the worker sent anything but a refusal.
     :ivar runs: the receiver takes messages that came together by one ``messages(run)``, a list of bytes, each of them
         as by ``message(body, False, True)``. Its opener may set it.
+    :ivar empties: messages without a byte that came so far. Workers of an older rule had them for nothing, and may
+        therefore go beyond their credit by so many.
     :ivar length: bytes of the whole answer's body when the worker's frame told them, else -1.
     """
 
     __slots__ = (
         "head", "to", "end", "worker", "since", "retried", "spool", "held",
-        "cancelled", "ended", "answered", "paused", "length", "first", "runs",
+        "cancelled", "ended", "answered", "paused", "length", "first", "runs", "empties",
     )  # fmt: skip
 
     def __init__(self, head: Any, to: Any, end: Any) -> None:
@@ -75,6 +77,7 @@ class Call(Flow):
         self.ended = False
         self.answered = False
         self.paused = False
+        self.empties = 0
         self.length = -1
 
     def send(self, data: bytes, more: bool) -> bool:
@@ -99,7 +102,10 @@ class Call(Flow):
             self.more = False
             self.end.pump(self)
             return True
-        return self._moved(more)
+        if self._moved(True) and len(self.queue) <= MANY:
+            return True
+        self.full = True
+        return False
 
     def finish(self, trailer: Callable[[int], bytes]) -> None:
         """End the body with a context: trailers, or a WebSocket's close.

@@ -23,6 +23,10 @@ OVERHEAD: Final = 20
 """Bytes of a frame without its context and data."""
 LOW: Final = HIGH // 2
 """Below this the source of a held call is asked to go on."""
+MANY: Final = 16384
+"""Messages queued in one call above which its source is held, however small they are."""
+FEW: Final = MANY // 2
+"""As `LOW`."""
 
 
 class Piece:
@@ -49,9 +53,9 @@ class Flow:
     :ivar queued: its bytes of body.
     :ivar more: the source may still add to it.
     :ivar trailer: makes the context that ends it, once the codec is known.
-    :ivar credit_out: bytes that the peer accepts now.
-    :ivar credit_in: bytes that we still accept.
-    :ivar taken: bytes that our consumer took and that were not granted again yet.
+    :ivar credit_out: what the peer accepts now, in bytes as `credit.cost` counts them.
+    :ivar credit_in: what we still accept.
+    :ivar taken: what our consumer took and was not granted again yet.
     :ivar active: it stands in the ring of those whose turn to send comes.
     :ivar granting: a CREDIT for it is due.
     :ivar sent_end: our last frame was built.
@@ -96,7 +100,7 @@ class Flow:
         if self.credit_out > 0:
             return True
         first = self.queue[0]
-        return isinstance(first, Piece) and not first.data
+        return isinstance(first, Piece) and not first.data and not first.message
 
     def cut(self, codec: int, max_frame: int, out: list[Any]) -> int:
         """Build the next frame into *out*, bytes and views of bytes, when `ready`; returns its size."""
@@ -117,17 +121,19 @@ class Flow:
             if not isinstance(piece, Piece) or not piece.message or piece.context:
                 break
             data = piece.data
-            if len(data) > self.credit_out or len(data) > max_frame:
+            price = len(data) or 1
+            if price > self.credit_out or price > max_frame:
                 break
             queue.popleft()
-            self._spend(len(data))
+            self.credit_out -= price
+            self.queued -= len(data)
             bits = MESSAGE | (TEXT if piece.text else 0) | (STREAM if self._goes_on() else 0)
             size += self._put(out, CODEC_RAW, bits, b"", data)
         return size
 
     def woken(self) -> bool:
         """Whether its source, held before, is to be asked to go on; true once."""
-        if self.full and self.queued < LOW:
+        if self.full and self.queued < LOW and len(self.queue) < FEW:
             self.full = False
             return True
         return False
@@ -137,10 +143,6 @@ class Flow:
             return True
         self.sent_end = True
         return False
-
-    def _spend(self, size: int) -> None:
-        self.credit_out -= size
-        self.queued -= size
 
     def _put(self, out: list[Any], flags: int, bits: int, context: bytes, data: Any) -> int:
         size = len(context)
@@ -175,7 +177,9 @@ class Flow:
             self._offset = 0
         else:
             self._offset = start + room
-        self._spend(len(data))
+        size = len(data)
+        self.credit_out -= size or 1 if whole and piece.message else size
+        self.queued -= size
         bits = STREAM if self._goes_on() else 0
         if piece.message:
             bits |= MESSAGE | (TEXT if piece.text else 0) | (0 if whole else PART)
@@ -205,7 +209,8 @@ class Flow:
             size += len(item) - start
             self._offset = 0
             queue.popleft()
-        self._spend(size)
+        self.credit_out -= size
+        self.queued -= size
         bits = STREAM if self._goes_on() else 0
         out[at] = prefix(CALL_WORDS, CODEC_RAW, bits, size) + TWO.pack(0, self.id)
         return 20 + size

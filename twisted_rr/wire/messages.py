@@ -18,9 +18,10 @@ class Assembly:
         self._parts: list[bytes] = []
 
     def add(self, part: bytes) -> None:
-        """Take the next part; the caller watches `size`."""
-        self._parts.append(part)
-        self.size += len(part)
+        """Take the next part; the caller watches `size`. Empty ones cost nothing, so they are not kept."""
+        if part:
+            self._parts.append(part)
+            self.size += len(part)
 
     def whole(self) -> bytes:
         """The message."""

@@ -415,10 +415,11 @@ class MuxServerEnd:
             return -1
         split, id = TWO.unpack_from(data, pos + PREFIX)
         call = self.calls.get(id)
+        price = length or 1
         if (
             call is None
             or split
-            or length > call.credit_in
+            or price > call.credit_in
             or length > self.settings.max_message
             or call.cancelled
             or call.assembly is not None
@@ -427,8 +428,10 @@ class MuxServerEnd:
         if more:
             if call.runs:
                 return self._run(call, data, pos)
-            call.credit_in -= length
-            call.taken += length
+            if not length:
+                call.empties += 1
+            call.credit_in -= price
+            call.taken += price
             call.answered = True
             call.held = call.first = None
             call.to.message(data[pos + 20 : end], False, True)
@@ -455,21 +458,25 @@ class MuxServerEnd:
         left = call.credit_in
         size = len(data)
         run: list[bytes] = []
+        start = pos
         while size - pos >= PREFIX:
             fields = known.get(data[pos : pos + PREFIX])
             if fields is None or fields[0] != IS_PLAIN or not fields[1]:
                 break
             length = fields[2]
             end = pos + 20 + length
-            if end > size or length > left or length > largest:
+            price = length or 1
+            if end > size or price > left or length > largest:
                 break
             split, id = TWO.unpack_from(data, pos + PREFIX)
             if split or id != call.id:
                 break
-            left -= length
+            left -= price
             run.append(data[pos + 20 : end])
             pos = end
-        call.taken += call.credit_in - left
+        spent = call.credit_in - left
+        call.empties += spent - (pos - start - 20 * len(run))
+        call.taken += spent
         call.credit_in = left
         call.answered = True
         call.held = call.first = None
@@ -486,14 +493,22 @@ class MuxServerEnd:
         assembly = call.assembly
         if assembly is not None and assembly.text != text:
             raise wrong(f"call {call.id}: a message that is text in one part only", data, pos)
-        call.credit_in -= size
+        price = size
+        if not size and not bits & PART:
+            price = 1
+            call.empties += 1
+        call.credit_in -= price
         middle = pos + 20 + split
         context = data[pos + 20 : middle]
         if call.cancelled:
             if not more:
                 self._over(call, None)
             return
-        call.taken += size
+        if more and call.credit_in < -self._window:
+            # The worker is of the older rule, and the client does not read: something has to bound it.
+            self._give_up(call, "messages beyond its credit")
+            return
+        call.taken += price
         call.answered = True
         call.held = call.first = None
         if context and more:
@@ -515,10 +530,7 @@ class MuxServerEnd:
         if call.ended:  # by a callback just now
             return None
         if (assembly.size if assembly else 0) + len(data) > self.settings.max_message:
-            call.assembly = None
-            call.cancelled = True
-            self._out.stop(call, "")
-            call.fail(ApplicationError(f"a message of more than {self.settings.max_message} bytes"))
+            self._give_up(call, f"a message of more than {self.settings.max_message} bytes")
             return None
         if assembly is None:
             if not part:
@@ -529,6 +541,13 @@ class MuxServerEnd:
             return None
         call.assembly = None
         return assembly.whole()
+
+    def _give_up(self, call: Call, reason: str) -> None:
+        """End *call* for what its worker sent, and nothing but the call."""
+        call.assembly = None
+        call.cancelled = True
+        self._out.stop(call, "")
+        call.fail(ApplicationError(reason))
 
     def _last_message(self, call: Call, whole: bytes, text: bool, context: bytes) -> None:
         """The message of the frame that ends the call; a context on that frame comes after it."""
@@ -614,6 +633,10 @@ class MuxServerEnd:
             return wrong(f"call {id}: a frame after its terminal frame", data, pos)
         return wrong(f"call {id}: never opened", data, pos)
 
+    def _is_older_rule(self, call: Call, size: int, bits: int) -> bool:
+        """Whether a message of *size* bytes is within the credit of a worker that had empty ones for nothing."""
+        return bits & MESSAGE != 0 and size <= call.credit_in + call.empties
+
     def _check_data(self, call: Call, kind: int, split: int, length: int, data: bytes, pos: int) -> None:
         """Raise for what is wrong with a frame of body or context; one that is only large passes."""
         size = length - split
@@ -623,7 +646,7 @@ class MuxServerEnd:
             reason = f"a context of {split} bytes and {size} of data with flags {data[pos + 1]:#04x}"
         elif split > MAX_CONTEXT or size > self._max_frame:
             reason = f"a context of {split} bytes and {size} of data are too large"
-        elif size > call.credit_in:
+        elif size > call.credit_in and not self._is_older_rule(call, size, data[pos + 10]):
             reason = f"{size} bytes beyond a credit of {call.credit_in}"
         elif call.assembly is not None and data[pos + 10] & MESSAGE == 0:
             reason = "other data between the parts of a message"

@@ -160,7 +160,7 @@ class ServerOutput:
             return 0
         call.queue.popleft()
         call.queued = 0
-        call.credit_out -= len(message)
+        call.credit_out -= len(message) or 1
         call.sent_end = True
         call.first = first  # it can be run again as long as nothing was answered
         length = len(context) + len(message)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twisted_rr.errors import TooLarge
-from twisted_rr.wire.flow import HIGH, OVERHEAD, SHARE, Flow, Piece
+from twisted_rr.wire.credit import cost
+from twisted_rr.wire.flow import HIGH, MANY, OVERHEAD, SHARE, Flow, Piece
 from twisted_rr.wire.frame import CODEC_RAW, ERROR, MESSAGE, STREAM, TEXT, prefix
 from twisted_rr.wire.mux_frames import CALL_WORDS, PIECE, STOP_FRAME, TWO
 from twisted_rr.wire.mux_settings import MAX_CONTEXT, MAX_ERROR
@@ -22,7 +23,7 @@ class StreamReceiver(Protocol):
         """A piece of the body; tell `Stream.consumed` once the application has it."""
 
     def message(self, body: bytes, text: bool, more: bool) -> None:
-        """One whole message; `Stream.consumed` with its length once the application has it."""
+        """One whole message; `Stream.consumed` with its `credit.cost` once the application has it."""
 
     def finished(self, context: bytes) -> None:
         """The body ended with a context (trailers, close code). Comes instead of a ``more=False``."""
@@ -127,20 +128,21 @@ class Stream(Flow):
         out = self._out
         size = len(context)
         length = len(data)
+        price = length or 1
         if self._turn != out.turn:
             self._turn = out.turn
             self._share = SHARE
         if (
             self._share > 0
             and not self.queue
-            and length <= self.credit_out
+            and price <= self.credit_out
             and length <= out.max_frame
             and out.size < PIECE
             and size <= MAX_CONTEXT
         ):
             # As in `send`, but small messages travel together: each alone would cost more than all of them.
             self._share -= length + OVERHEAD
-            self.credit_out -= length
+            self.credit_out -= price
             bits = MESSAGE | (STREAM if more else 0) | (TEXT if text else 0)
             if more and not size:
                 key = length << 8 | bits
@@ -178,7 +180,10 @@ class Stream(Flow):
             self._end_now(STOP_FRAME, b"")
 
     def consumed(self, count: int) -> None:
-        """The application took *count* bytes of what ``opened``, ``data`` and ``message`` delivered."""
+        """The application took *count* bytes of what ``opened``, ``data`` and ``message`` delivered.
+
+        A message without a byte counts as one, as it did for the server (`credit.cost`).
+        """
         self._outstanding -= count
         prepaid = min(self._prepaid, count)
         self._prepaid -= prepaid
@@ -193,7 +198,7 @@ class Stream(Flow):
     # ------------------------------------------------------------------ for the end
 
     def delivered(self, size: int) -> None:
-        """*size* bytes go to the application."""
+        """*size* bytes go to the application; of a message what it costs."""
         self._outstanding += size
 
     def part(self, size: int) -> None:
@@ -209,9 +214,11 @@ class Stream(Flow):
             self.taken += size
             self._grant()
 
-    def assembled(self, size: int) -> None:
-        """A message of *size* bytes is whole and goes to the application."""
-        self._outstanding += size
+    def assembled(self, size: int, last: int) -> None:
+        """A message of *size* bytes is whole and goes to the application; its last part had *last* of them."""
+        self._outstanding += cost(size, True)
+        if size and not last:
+            self.taken += 1  # what the last part cost, for which the application takes nothing
         self._unpaid = 0  # from now on they count when the application takes the message
 
     def cancel(self, reason: str) -> None:
@@ -247,7 +254,7 @@ class Stream(Flow):
         self.more = more
         if not self.active and self.ready():
             self._out.activate(self)
-        if self.queued <= HIGH or not more:
+        if (self.queued <= HIGH and len(self.queue) <= MANY) or not more:
             return True
         self.full = True
         return False

@@ -288,13 +288,16 @@ class MuxWorkerEnd:
         self, stream: Stream, more: bool, split: int, data: bytes, pos: int, middle: int, end: int
     ) -> None:
         size = end - middle
-        if size > stream.credit_in:
-            raise self._beyond(stream, size, data, pos)
-        stream.credit_in -= size
+        bits = data[pos + 10]
+        price = size
+        if not size and not bits & PART:
+            price = 1
+        if price > stream.credit_in:
+            raise self._beyond(stream, price, data, pos)
+        stream.credit_in -= price
         stream.closed = not more
         if stream.cancelled or not stream.more:
             return
-        bits = data[pos + 10]
         text = bits & TEXT != 0
         assembly = stream.assembly
         if assembly is not None and assembly.text != text:
@@ -303,7 +306,7 @@ class MuxWorkerEnd:
             stream.refuse_message(self.settings.max_message)
             return
         if assembly is None and not bits & PART:
-            stream.delivered(size)
+            stream.delivered(price)
             whole = data[middle:end]
         else:
             if assembly is None:
@@ -313,7 +316,7 @@ class MuxWorkerEnd:
                 stream.part(size)
                 return
             stream.assembly = None
-            stream.assembled(assembly.size)
+            stream.assembled(assembly.size, size)
             whole = assembly.whole()
         stream.to.message(whole, text, more or split > 0)
         if split and not stream.cancelled:

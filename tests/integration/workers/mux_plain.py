@@ -14,7 +14,7 @@ import time
 import zlib
 
 CONTROL, RAW, JSON, ERROR = 0x01, 0x04, 0x08, 0x40
-STREAM, STOP, PING, PONG, CREDIT = 0x01, 0x02, 0x04, 0x08, 0x10
+STREAM, STOP, PING, PONG, CREDIT, MESSAGE, PART = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40
 
 
 def frame(flags, bits, options, payload=b""):
@@ -110,7 +110,7 @@ class Worker:
             self.send(id)
         else:
             call.body += payload[split:]
-            call.taken += len(payload) - split
+            call.taken += len(payload) - split or int(bits & (MESSAGE | PART) == MESSAGE)
             if bits & STREAM and call.taken >= 32768:
                 self.write(RAW, CREDIT, (0, id, call.taken))
                 call.taken = 0

@@ -97,7 +97,7 @@ class AsyncCall(GrpcCall):
         body: bytes = self.inbox.popleft()
         if not self.closed:
             with self._lock:
-                self.stream.consumed(len(body))
+                self.stream.consumed(len(body) or 1)  # `credit.cost`
         return body
 
     def put(self, data: bytes) -> bool:

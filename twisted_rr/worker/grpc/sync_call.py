@@ -119,7 +119,7 @@ class SyncCall(GrpcCall):
                 return None
             body: bytes = self.inbox.popleft()
             if not self.closed:
-                self.stream.consumed(len(body))
+                self.stream.consumed(len(body) or 1)  # `credit.cost`
                 if self.stream.granting:
                     threads.flush()
             return body
