@@ -28,7 +28,7 @@ from twisted.python.components import Componentized
 from .config.sections import ChannelSettings, FileLoggerSettings, LogSettings
 from .errors import ConfigError, ConfigProblem
 from .logs.lines import ConsoleForm, Form, JsonForm, RawForm
-from .logs.outlet import Outlet, Route
+from .logs.outlet import Outlet, Route, Way
 from .logs.rotation import RotatingSink
 from .logs.shape import Shape
 from .logs.sinks import FileSink, Sink, StreamSink
@@ -98,27 +98,29 @@ class Lines:
     Where the server's log is the only observer there is, an event is not even made.
     """
 
-    __slots__ = ("_log", "_shape")
+    __slots__ = ("_log", "_routes", "_shape", "_types", "_ways")
 
     def __init__(self, log: Any, shape: Shape) -> None:
         """*log* is a `ChannelLogger`, or anything that has its ``info``."""
         self._log = log
         self._shape = shape
+        # What is of no channel of ours goes the long way, as do values of other types.
+        self._types = shape.types if isinstance(log, ChannelLogger) else None
+        self._routes: object = None
+        self._ways: tuple[Way, ...] = ()
 
     def write(self, *values: Any) -> None:
         """One line; *values* in the order of the shape's format."""
-        log, shape = self._log, self._shape
+        log = self._log
         observers: Any = getattr(globalLogPublisher, "_observers", ())
-        if (
-            len(observers) == 1
-            and observers[0].__class__ is Outlet
-            and log.__class__ is ChannelLogger
-            and list(map(type, values)) == shape.types
-        ):
-            if log.info_enabled:
-                observers[0].line(log.channel, shape, time.time(), values)
-        else:
-            log.info(shape.format, **shape.fields(values))
+        if len(observers) != 1 or observers[0].__class__ is not Outlet or [*map(type, values)] != self._types:
+            log.info(self._shape.format, **self._shape.fields(values))
+        elif log.info_enabled:
+            outlet: Outlet = observers[0]
+            if outlet.routes is not self._routes:
+                self._ways = outlet.ways(log.channel, self._shape)
+                self._routes = outlet.routes
+            outlet.write(self._ways, log.channel, self._shape, time.time(), values)
 
 
 _loggers: dict[str, ChannelLogger] = {}

@@ -87,12 +87,16 @@ class Turn:
             item.flush()
 
 
+def say(outlet, channel, shape, moment, values):
+    outlet.write(outlet.ways(channel, shape), channel, shape, moment, values)
+
+
 @given(st.data(), st.sampled_from(FORMS), st.sampled_from(SHAPES), st.text(max_size=80), st.floats(0, 4e9))
 def test_a_line_of_the_short_way_is_that_of_the_long_one(data, form, shape, channel, moment):
     values = tuple(data.draw(values_of[kind]) for kind in shape.types)
     kept = Kept()
     outlet = Outlet(Route("info", ((form, kept),)), {})
-    outlet.line(channel, shape, moment, values)
+    say(outlet, channel, shape, moment, values)
     outlet(
         {
             **dict(zip(shape.names, values, strict=True)),
@@ -319,13 +323,13 @@ def test_lines_of_the_short_way_are_dropped_and_counted_when_the_sink_is_clogged
     sink.turn = turn
     outlet = Outlet(Route("info", ((RawForm(), sink),)), {})
     for _ in range(2000):
-        outlet.line("http", http_access.REFUSED, 1.5, ("x", 400, "y" * 1000))
+        say(outlet, "http", http_access.REFUSED, 1.5, ("x", 400, "y" * 1000))
         turn.run()
     taken = bytes(sink._pending).count(b"\n")
     assert sink.dropped == 2000 - taken
     assert sink.dropped > 900
     sink._send = len
-    outlet.line("http", http_access.REFUSED, 1.5, ("x", 400, "end"))
+    say(outlet, "http", http_access.REFUSED, 1.5, ("x", 400, "end"))
     assert not sink.pending
 
 
@@ -335,5 +339,5 @@ def test_a_sink_that_fails_within_the_short_way_is_counted_and_nobody_s_error():
             raise RuntimeError
 
     outlet = Outlet(Route("info", ((RawForm(), Broken("broken")),)), {})
-    outlet.line("http", http_access.REFUSED, 1.5, ("x", 400, "y"))
+    say(outlet, "http", http_access.REFUSED, 1.5, ("x", 400, "y"))
     assert outlet.failed == 1

@@ -202,12 +202,13 @@ def rfc3339(moment: float) -> str:
     global _utc
     micros = round(moment * 1_000_000)
     beginning, text = _utc  # read and set as one: threads log too
-    rest = micros - beginning
-    if not 0 <= rest < 1_000_000:
+    if not 0 <= micros - beginning < 1_000_000:
         second, rest = divmod(micros, 1_000_000)
         text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        _utc = (second * 1_000_000, text)
-    return f"{text}{rest:06d}Z"
+        if micros < 1_000_000:
+            return f"{text}{rest:06d}Z"
+        _utc = (micros - rest, text)
+    return f"{text}{str(micros)[-6:]}Z"
 
 
 # ------------------------------------------------------------------------------- text

@@ -40,6 +40,7 @@ class Outlet:
     """Takes every event; never raises, because whoever logs is in the middle of something.
 
     :ivar failed: events that could not be written out, most likely for a field's broken ``__repr__``.
+    :ivar routes: another object after each `route`.
     """
 
     def __init__(self, default: Route, channels: Mapping[str, Route]) -> None:
@@ -50,14 +51,16 @@ class Outlet:
         """Use these routes from now on."""
         self._default = default
         self._channels = dict(channels)
-        self._ways: dict[tuple[str, Shape], tuple[Way, ...]] = {}
+        self.routes = object()
 
-    def line(self, channel: str, shape: Shape, moment: float, values: tuple[Any, ...]) -> None:
-        """As an event at info would be; *values* are of the shape's types. Never raises either."""
-        ways = self._ways.get((channel, shape))
+    def write(
+        self, ways: tuple[Way, ...], channel: str, shape: Shape, moment: float, values: tuple[Any, ...]
+    ) -> None:
+        """As an event at info would be; *values* are of the shape's types. Never raises either.
+
+        :param ways: of this shape on this channel, as `ways` gives them.
+        """
         try:
-            if ways is None:
-                ways = self._ways[channel, shape] = self._ways_of(channel, shape)
             for short, form, sink, put in ways:
                 if sink.clogged():
                     sink.lose(1)
@@ -66,7 +69,8 @@ class Outlet:
         except Exception:
             self.failed += 1
 
-    def _ways_of(self, channel: str, shape: Shape) -> tuple[Way, ...]:
+    def ways(self, channel: str, shape: Shape) -> tuple[Way, ...]:
+        """The ways of a shape's lines on a channel, as long as `routes` is the same."""
         route = self._channels.get(channel, self._default)
         if _RANKS["info"] < route.rank:
             return ()

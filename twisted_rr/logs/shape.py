@@ -7,6 +7,7 @@ out of the ordinary are left to it.
 
 from __future__ import annotations
 
+import operator
 import re
 import string
 from collections.abc import Callable
@@ -46,9 +47,10 @@ class Shape:
     :ivar names: of the fields, in the format's order; values are given in this order.
     :ivar types: of the values.
     :ivar message: the format for ``%``.
+    :ivar numbers: gives those of the values that are numbers.
     """
 
-    __slots__ = ("format", "message", "names", "types")
+    __slots__ = ("format", "message", "names", "numbers", "types")
 
     def __init__(self, format: str, **types: type) -> None:
         self.format = format
@@ -57,6 +59,7 @@ class Shape:
         self.names = tuple(name for _, name, _, _ in parts if name is not None)
         if self.names != tuple(types) or not all(map(is_field, self.names)):
             raise ValueError("a shape names the fields of its format, in their order, and each once")
+        self.numbers = _numbers([at for at, kind in enumerate(self.types) if kind is not str])
         self.message = "".join(
             text.replace("%", "%%") + ("" if name is None else _percent(types[name], spec or "", conversion))
             for text, name, spec, conversion in parts
@@ -71,6 +74,13 @@ class Shape:
         fields = self.fields(values)
         fields.update(channel=channel, log_format=self.format, log_level=LogLevel.info, log_time=moment)
         return fields
+
+
+def _numbers(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    if len(places) < 2:
+        return lambda values: tuple(values[at] for at in places)
+    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = operator.itemgetter(*places)
+    return pick
 
 
 def _percent(kind: type, spec: str, conversion: str | None) -> str:
@@ -100,15 +110,15 @@ def _unknown(moment: float, values: tuple[Any, ...]) -> None:
 
 def _json(form: JsonForm, shape: Shape, channel: str) -> ShortForm:
     message = shape.message
-    numbers = [at for at, kind in enumerate(shape.types) if kind is not str]
+    numbers = shape.numbers
     head = json_head("info", channel)
     tail = "".join(map(_json_field, shape.names, shape.types)) + "}"
     room = MAX_LINE + len(form.ending.encode("utf-8", "replace"))
     ending = form.ending
 
     def short(moment: float, values: tuple[Any, ...]) -> bytes | None:
-        for at in numbers:
-            if not -_HUGE < values[at] < _HUGE:
+        for number in numbers(values):
+            if not -_HUGE < number < _HUGE:
                 return None
         text = message % values
         quoted = in_quotes(text)

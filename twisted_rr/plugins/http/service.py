@@ -174,7 +174,7 @@ class HttpFront(Front):
 
     def record(self, exchange: Exchange, lost: object) -> None:
         """A line of the access log."""
-        client = exchange.derived().client
+        client = exchange.client()
         access: Any = self._access
         access.record(
             exchange.request,
