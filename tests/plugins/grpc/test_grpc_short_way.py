@@ -145,10 +145,31 @@ def test_messages_that_come_together_are_compressed_one_by_one() -> None:
     assert gzip.decompress(found.messages[0]) == bytes(300) and found.messages[1] == b"small"
 
 
+def test_small_ones_are_one_piece_where_larger_ones_would_be_compressed() -> None:
+    world, client = served()
+    fields = [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip")]
+    number = client.call(message=None, end=False, fields=fields)
+    client.data(number, framed(b"hi"), True)
+    world.call.to.messages([b""] * 1000)
+    stream = world.call.to._exchange._stream
+    assert [len(piece) for piece in stream.queue if isinstance(piece, bytes)] == [5000]
+    world.call.end()
+    world.turn()
+    assert client.answer(number).messages == [b""] * 1000
+
+
 def test_one_too_large_among_them_ends_the_call_there() -> None:
     _, client, number = run_of(b"fine", bytes(101), b"late", max_send_msg_size=100)
     found = client.answer(number)
     assert found.messages == [b"fine"] and found.status == 8
+
+
+def test_a_client_that_does_not_read_holds_back_empty_ones_too() -> None:
+    world, client, number = run_of(*[b""] * 40000)
+    assert world.call.paused
+    client.send(frame(8, 0, 0, (200000).to_bytes(4)))
+    client.grant(number, 200000)
+    assert not world.call.paused
 
 
 def test_a_client_that_does_not_read_holds_them_back() -> None:

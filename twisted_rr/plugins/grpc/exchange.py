@@ -230,7 +230,8 @@ class Exchange:
     def messages(self, run: list[bytes]) -> None:
         """Send messages that came together, and are not the last."""
         limit = self.front.max_send
-        if self.derived.gzip_out or max(map(len, run)) > limit:
+        largest = max(map(len, run))
+        if largest > limit or self.compresses(largest):
             for message in run:
                 if self._call is not None:
                     self.message(message, True)
