@@ -120,7 +120,7 @@ class Lines:
             if outlet.routes is not self._routes:
                 self._ways = outlet.ways(log.channel, self._shape)
                 self._routes = outlet.routes
-            outlet.write(self._ways, log.channel, self._shape, time.time(), values)
+            outlet.write(self._ways, time.time(), values)
 
 
 _loggers: dict[str, ChannelLogger] = {}

@@ -15,7 +15,7 @@ from twisted_rr.logs.escape import MAX_LINE
 from twisted_rr.logs.lines import CONSOLE_ROOM, ConsoleForm, JsonForm, RawForm
 from twisted_rr.logs.outlet import Outlet, Route
 from twisted_rr.logs.shape import Shape, short_form
-from twisted_rr.logs.sinks import Sink
+from twisted_rr.logs.sinks import FileSink, Sink, StreamSink
 from twisted_rr.plugins.grpc import access as grpc_access
 from twisted_rr.plugins.http import access as http_access
 
@@ -87,8 +87,12 @@ class Turn:
             item.flush()
 
 
+def gather(sink, line):
+    sink.gather(lambda moment, values: line, None, 1.5, ())
+
+
 def say(outlet, channel, shape, moment, values):
-    outlet.write(outlet.ways(channel, shape), channel, shape, moment, values)
+    outlet.write(outlet.ways(channel, shape), moment, values)
 
 
 @given(st.data(), st.sampled_from(FORMS), st.sampled_from(SHAPES), st.text(max_size=80), st.floats(0, 4e9))
@@ -309,9 +313,33 @@ def test_no_write_of_gathered_lines_is_longer_than_a_pipe_takes_in_one_piece():
     sink, turn = Kept(), Turn()
     sink.turn = turn
     for size in (1000, 3000, 200, 5000, 10):
-        sink.gather(b"x" * (size - 1) + b"\n")
+        gather(sink, b"x" * (size - 1) + b"\n")
     turn.run()
     assert [len(one) for one in sink.writes] == [4000, 200, 5000, 10]
+
+
+def test_a_file_takes_more_at_once_and_a_fifo_in_its_place_does_not(tmp_path):
+    read, write = os.pipe()
+    os.mkfifo(tmp_path / "fifo")
+    other = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    rooms = []
+    for sink in (
+        FileSink(str(tmp_path / "a.log")),
+        FileSink(str(tmp_path / "fifo")),
+        StreamSink("stderr", write),
+        StreamSink("stdout", other),
+    ):
+        writes = []
+        sink._send = lambda data, writes=writes: writes.append(len(data)) or len(data)
+        sink.turn = Turn()
+        for _ in range(10):
+            gather(sink, b"x" * 999 + b"\n")
+        sink.turn.run()
+        rooms.append(writes)
+        sink.close()
+    for fd in (read, write, other):
+        os.close(fd)
+    assert rooms == [[10000], [4000, 4000, 2000], [4000, 4000, 2000], [4000, 4000, 2000]]
 
 
 def test_lines_of_the_short_way_are_dropped_and_counted_when_the_sink_is_clogged():
@@ -341,3 +369,24 @@ def test_a_sink_that_fails_within_the_short_way_is_counted_and_nobody_s_error():
     outlet = Outlet(Route("info", ((RawForm(), Broken("broken")),)), {})
     say(outlet, "http", http_access.REFUSED, 1.5, ("x", 400, "y"))
     assert outlet.failed == 1
+
+
+def test_a_line_that_cannot_be_made_at_the_turn_s_end_is_lost_and_counted_alone():
+    sink, turn = Kept(), Turn()
+    sink.turn = turn
+    sink.note = lambda count: b"%d lost\n" % count
+    gather(sink, b"1\n")
+    sink.gather(lambda moment, values: None, lambda moment, values: 1 / 0, 1.5, ())
+    gather(sink, b"3\n")
+    turn.run()
+    assert (sink.writes, sink.dropped) == ([b"1 lost\n1\n3\n"], 1)
+
+
+def test_a_turn_that_goes_on_and_on_writes_meanwhile():
+    sink, turn = Kept(), Turn()
+    sink.turn = turn
+    for _ in range(300):
+        gather(sink, b"x\n")
+    assert b"".join(sink.writes).count(b"\n") == 256
+    turn.run()
+    assert b"".join(sink.writes).count(b"\n") == 300

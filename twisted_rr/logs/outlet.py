@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -11,10 +11,10 @@ from zope.interface import implementer
 
 from .lines import Event, Form, channel_of, level_of
 from .shape import Shape, ShortForm, short_form
-from .sinks import Sink
+from .sinks import Long, Sink
 
-Way: TypeAlias = tuple[ShortForm, Form, Sink, Callable[[bytes], None]]
-"""The short form, the form, the sink, and what puts a line into it."""
+Way: TypeAlias = tuple[ShortForm, Long, Sink, bool]
+"""The short form, the long one, the sink, and whether that may gather lines."""
 
 _RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4, "none": 5}
 
@@ -53,19 +53,19 @@ class Outlet:
         self._channels = dict(channels)
         self.routes = object()
 
-    def write(
-        self, ways: tuple[Way, ...], channel: str, shape: Shape, moment: float, values: tuple[Any, ...]
-    ) -> None:
+    def write(self, ways: tuple[Way, ...], moment: float, values: tuple[Any, ...]) -> None:
         """As an event at info would be; *values* are of the shape's types. Never raises either.
 
-        :param ways: of this shape on this channel, as `ways` gives them.
+        :param ways: of their shape on their channel, as `ways` gives them.
         """
         try:
-            for short, form, sink, put in ways:
+            for short, long, sink, gathers in ways:
                 if sink.clogged():
                     sink.lose(1)
+                elif gathers:
+                    sink.gather(short, long, moment, values)
                 else:
-                    put(short(moment, values) or form(shape.event(channel, moment, values)))
+                    sink.write(short(moment, values) or long(moment, values))
         except Exception:
             self.failed += 1
 
@@ -75,7 +75,8 @@ class Outlet:
         if _RANKS["info"] < route.rank:
             return ()
         return tuple(
-            (short_form(form, shape, channel), form, sink, _put(form, sink)) for form, sink in route.targets
+            (short_form(form, shape, channel), _long(form, shape, channel), sink, _ends(form))
+            for form, sink in route.targets
         )
 
     def __call__(self, event: Event) -> None:
@@ -107,6 +108,10 @@ def _rank(event: Event) -> int:
     return _RANKS[name]
 
 
-def _put(form: Form, sink: Sink) -> Callable[[bytes], None]:
+def _long(form: Form, shape: Shape, channel: str) -> Long:
+    return lambda moment, values: form(shape.event(channel, moment, values))
+
+
+def _ends(form: Form) -> bool:
     """Lines that do not end where they seem to could not be counted once several are in one write."""
-    return sink.gather if getattr(form, "ending", "") in ("\n", "\r\n") else sink.write
+    return getattr(form, "ending", "") in ("\n", "\r\n")

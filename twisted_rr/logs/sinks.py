@@ -14,13 +14,19 @@ import socket
 import stat
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from .escape import MAX_LINE
+
+Values: TypeAlias = tuple[Any, ...]
+Short: TypeAlias = Callable[[float, Values], bytes | None]
+Long: TypeAlias = Callable[[float, Values], bytes]
 
 MAX_PENDING = 1 << 20  # bytes kept for a sink that takes none
 _LATER = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOSPC, errno.EDQUOT))
 _AT_ONCE = 1 << 14  # bytes of what waits, in one write
+_GATHERED = 1 << 16  # bytes of lines that are written to a file at once
+_MOST = 256  # lines that wait for the turn's end
 _PIECE = 4096  # a pipe that polls writable takes this much without blocking, and in one piece (PIPE_BUF)
 
 
@@ -29,6 +35,10 @@ def _writable(fd: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(seconds * 1000))
+
+
+def _room(mode: int) -> int:
+    return _GATHERED if stat.S_ISREG(mode) else _PIECE
 
 
 class Sink:
@@ -47,8 +57,9 @@ class Sink:
         self.stalled: Callable[[], None] = lambda: None
         self.turn: Any = None
         self._fd = -1
-        self._gathered: list[bytes] = []
-        self._size_gathered = 0
+        # Others may write to a pipe too, and would come between what it does not take in one piece.
+        self._room = _PIECE
+        self._gathered: list[tuple[Short, Long, float, Values]] = []
         self._pending = bytearray()
         self._untold = 0
 
@@ -57,27 +68,38 @@ class Sink:
         """Whether lines wait; `flush` tries again."""
         return bool(self._pending)
 
-    def gather(self, line: bytes) -> None:
+    def gather(self, short: Short, long: Long, moment: float, values: Values) -> None:
         """Take a line that ends with a newline, and write it with others of this turn.
 
-        No write has more of them than a pipe takes in one piece: others may write to it too, and would come between.
+        It is made then too, by *short*, or by *long* where that gives nothing: in a row they cost half.
         """
         if self.turn is None or self._pending or self._untold:
-            self.write(line)
+            self.write(short(moment, values) or long(moment, values))
             return
-        size = self._size_gathered + len(line)
-        if size > _PIECE and self._gathered:
-            self._hand_over()
-            size = len(line)
         if not self._gathered:
             self.turn.add(self)
-        self._gathered.append(line)
-        self._size_gathered = size
+        self._gathered.append((short, long, moment, values))
+        if len(self._gathered) == _MOST:
+            self._hand_over()
 
     def _hand_over(self) -> None:
-        lines, self._gathered = self._gathered, []
-        self._size_gathered = 0
-        self.write(b"".join(lines))
+        gathered, self._gathered = self._gathered, []
+        lines: list[bytes] = []
+        size = 0
+        for short, long, moment, values in gathered:
+            try:
+                line = short(moment, values) or long(moment, values)
+            except Exception:
+                self.lose(1)
+                continue
+            size += len(line)
+            if size > self._room and lines:
+                self.write(b"".join(lines))
+                lines = []
+                size = len(line)
+            lines.append(line)
+        if lines:
+            self.write(b"".join(lines))
 
     def write(self, line: bytes) -> None:
         """Take a line, or several that belong together; what was gathered goes before it."""
@@ -184,6 +206,7 @@ class StreamSink(Sink):
         try:
             self._fd = fcntl.fcntl(self._number, fcntl.F_DUPFD_CLOEXEC, 3)
             mode = os.fstat(self._fd).st_mode
+            self._room = _room(mode)
             if stat.S_ISSOCK(mode):
                 self._socket = socket.socket(fileno=os.dup(self._fd))
             elif stat.S_ISFIFO(mode) or os.isatty(self._fd):
@@ -231,7 +254,9 @@ class FileSink(Sink):
     def _opened(self) -> int:
         # O_NONBLOCK is for a path that turns out to be a FIFO; on a file it does nothing.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        return os.open(self._path, flags, 0o640)
+        fd = os.open(self._path, flags, 0o640)
+        self._room = _room(os.fstat(fd).st_mode)
+        return fd
 
     def _send(self, data: memoryview) -> int:
         return os.write(self._fd, data)
