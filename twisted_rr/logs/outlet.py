@@ -60,10 +60,10 @@ class Outlet:
         """
         try:
             for short, long, sink, gathers in ways:
-                if sink.clogged():
-                    sink.lose(1)
-                elif gathers:
+                if gathers:
                     sink.gather(short, long, moment, values)
+                elif sink.clogged():
+                    sink.lose(1)
                 else:
                     sink.write(short(moment, values) or long(moment, values))
         except Exception:

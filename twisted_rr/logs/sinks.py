@@ -71,10 +71,14 @@ class Sink:
     def gather(self, short: Short, long: Long, moment: float, values: Values) -> None:
         """Take a line that ends with a newline, and write it with others of this turn.
 
-        It is made then too, by *short*, or by *long* where that gives nothing: in a row they cost half.
+        It is made then too, by *short*, or by *long* where that gives nothing: in a row they cost less. One that
+        would be lost is not made.
         """
         if self.turn is None or self._pending or self._untold:
-            self.write(short(moment, values) or long(moment, values))
+            if self.clogged():
+                self.lose(1)
+            else:
+                self.write(short(moment, values) or long(moment, values))
             return
         if not self._gathered:
             self.turn.add(self)

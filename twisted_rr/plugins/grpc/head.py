@@ -45,7 +45,7 @@ class Derived:
     """
 
     __slots__ = (
-        "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
+        "_agent", "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
         "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "tally", "_context",
         "_single",
     )  # fmt: skip
@@ -64,6 +64,7 @@ class Derived:
         self.local: Any = None
         self.tally: Tally | None = None
         self._fields = [field for field in head.fields if field[0] not in pairs.OWN]
+        self._agent: str | None = None
         self._metadata: pairs.Pairs | None = None
         self._packed: Any = None
         self._used = False
@@ -77,7 +78,11 @@ class Derived:
     @property
     def agent(self) -> str:
         """What the client says it is."""
-        return next((value.decode("latin-1") for key, value in self._fields if key == b"user-agent"), "-")
+        if self._agent is None:
+            self._agent = next(
+                (value.decode("latin-1") for key, value in self._fields if key == b"user-agent"), "-"
+            )
+        return self._agent
 
     def read_metadata(self) -> None:
         """:raises Refusal: binary metadata is malformed."""

@@ -247,7 +247,7 @@ class GrpcFront(Front):
 
     def over(self, exchange: Exchange, lost: object) -> None:
         """See `Front`."""
-        if lost or exchange.code or exchange.cut or exchange.refused or self._access is not None:
+        if lost or exchange.code or exchange.cut or exchange.refused:
             super().over(exchange, lost)
             return
         # Most calls.
@@ -256,7 +256,10 @@ class GrpcFront(Front):
         tally = derived.tally
         if tally is None:
             tally = derived.tally = self.metrics.tally(derived.path)
-        tally.add(0, self.seconds() - exchange.since)
+        duration = self.seconds() - exchange.since
+        tally.add(0, duration)
+        if self._access is not None:
+            self._access.record(exchange, duration, True)
 
     def record(self, exchange: Exchange, lost: object) -> None:
         """The metrics, and a line of the access log."""
