@@ -45,9 +45,9 @@ class Derived:
     """
 
     __slots__ = (
-        "_agent", "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
+        "_attributes", "_fields", "_metadata", "_packed", "_used", "authority", "connection", "gzip_in", "gzip_out",
         "lasting", "local", "method", "path", "refusal", "served", "service", "streams", "tally", "_context",
-        "_single",
+        "_agent", "_single",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head) -> None:
