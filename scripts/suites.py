@@ -46,6 +46,26 @@ NO_PYTHONS_BUSINESS = [
 ]
 """The long comparisons with other parsers and of the rig with itself: left out on a second Python."""
 
+NOT_COMPILED = (
+    "tests/draintest/test_command.py",
+    "tests/draintest/test_mutants.py",
+    "tests/integration/test_admin.py",
+    "tests/integration/test_bad_input.py",
+    "tests/integration/test_dev_mode.py",
+    "tests/integration/test_embedding.py",
+    "tests/integration/test_examples.py",
+    "tests/integration/test_pool_crash_loop.py",
+    "tests/integration/test_pool_on_init.py",
+    "tests/integration/test_pool_spawner.py",
+    "tests/integration/test_reload.py",
+    "tests/integration/test_signals.py",
+    "tests/integration/test_socket_activation.py",
+    "tests/integration/test_stop_without_output.py",
+    "tests/integration/test_twistd.py",
+    "tests/test_packaging.py",
+)
+"""Real servers whose subject is in modules that are never compiled: once is enough. So are those that judge times."""
+
 COUNTED = re.compile(r"(\d+) (passed|failed|error|errors|skipped|xfailed|xpassed)\b")
 
 
@@ -260,21 +280,17 @@ def parts(suite: Suite) -> list[Part]:
         ]
     units = ["-m", "not integration"]
     if suite.name == "compiled":
-        # What these test is in the checkout: the image and what is copied into it.
-        checkout = [
-            "--ignore=tests/test_deploy.py",
-            "--deselect=tests/integration/test_twistd.py::test_uid_and_gid",
-        ]
-        units += checkout
-        real += checkout
+        # What this tests is in the checkout: the image and what is copied into it.
+        units.append("--ignore=tests/test_deploy.py")
+        real += [f"--ignore={file}" for file in NOT_COMPILED]
     found = [
         Part(suite, "units", COMPUTE, units, nice=COMPUTING),
         Part(suite, "cells", WAIT, [*real, "--part=cells"]),
         Part(suite, "first", WAIT, [*real, "--part=1/2"]),
         Part(suite, "second", WAIT, [*real, "--part=2/2"]),
-        Part(suite, "alone", ALONE, [*real, "--part=alone"]),
     ]
     if suite.name == "pure":
+        found.append(Part(suite, "alone", ALONE, [*real, "--part=alone"]))
         found[0].runner = ("-m", "coverage", "run", "-m", "pytest")
         seed = os.environ.get("RR_FUZZ_SEED") or str(int(time.time()))
         environ = {"RR_FUZZ_HTTP2": FUZZ, "RR_FUZZ_SEED": seed}
