@@ -415,11 +415,10 @@ class MuxServerEnd:
             return -1
         split, id = TWO.unpack_from(data, pos + PREFIX)
         call = self.calls.get(id)
-        price = length or 1
         if (
             call is None
             or split
-            or price > call.credit_in
+            or length >= call.credit_in  # one that is empty needs a byte of it too
             or length > self.settings.max_message
             or call.cancelled
             or call.assembly is not None
@@ -428,6 +427,7 @@ class MuxServerEnd:
         if more:
             if call.runs:
                 return self._run(call, data, pos)
+            price = length or 1
             if not length:
                 call.empties += 1
             call.credit_in -= price
@@ -457,19 +457,23 @@ class MuxServerEnd:
         largest = self.settings.max_message
         left = call.credit_in
         size = len(data)
+        number = call.id
+        unpack = TWO.unpack_from
         run: list[bytes] = []
         start = pos
         while size - pos >= PREFIX:
             fields = known.get(data[pos : pos + PREFIX])
-            if fields is None or fields[0] != IS_PLAIN or not fields[1]:
+            if fields is None:
                 break
-            length = fields[2]
+            kind, more, length = fields
+            if kind != IS_PLAIN or not more:
+                break
             end = pos + 20 + length
             price = length or 1
             if end > size or price > left or length > largest:
                 break
-            split, id = TWO.unpack_from(data, pos + PREFIX)
-            if split or id != call.id:
+            split, id = unpack(data, pos + PREFIX)
+            if split or id != number:
                 break
             left -= price
             run.append(data[pos + 20 : end])
