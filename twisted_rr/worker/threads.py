@@ -35,6 +35,8 @@ _TICK = 1.0
 """Seconds between the watcher's looks."""
 _LOST_GRACE = 10.0
 """Seconds that open calls get when the server is no more."""
+_JOIN = 2.0
+"""Seconds that a thread without a call gets to end."""
 
 
 class Draining(Deadline, threading.Event):
@@ -94,13 +96,21 @@ class ThreadServer:
         if rest:
             with self.lock:
                 self._received(rest)
-        for number in range(2, self._threads + 1):
-            threading.Thread(target=self._run_calls, name=f"rr-call-{number}", daemon=True).start()
-        threading.Thread(target=self._keep_watch, name="rr-watch", daemon=True).start()
+        others = [
+            threading.Thread(target=self._run_calls, name=f"rr-call-{number}", daemon=True)
+            for number in range(2, self._threads + 1)
+        ]
+        others.append(threading.Thread(target=self._keep_watch, name="rr-watch", daemon=True))
+        for thread in others:
+            thread.start()
         self._run_calls()
         with self.lock:
             if self._lost is not None:
                 self._idle.wait_for(lambda: not self._open, _LOST_GRACE)  # woken by _run_calls
+        if self._lost is None:
+            # They are over, too. One that Python's own end finds on its way out may take the process down with SIGABRT.
+            for thread in others:
+                thread.join(_JOIN)
         return self._lost or ""
 
     # ------------------------------------------------------------------ threads that run calls
