@@ -35,8 +35,8 @@ SLOTS = {COMPUTE: 1, WAIT: 2}
 COMPUTING = 5
 """Niceness of what only computes, so that servers answer in time beside it. The compiler has a higher one."""
 
-FUZZ = os.environ.get("RR_FUZZ_HTTP2", "60")
-"""Seconds of mutated HTTP/2 frames, other ones each time; what fails names its seed."""
+FUZZ = os.environ.get("RR_FUZZ_HTTP2", "120")
+"""Seconds of fuzzing HTTP/2, half for each of both fuzzers; what fails names its seed."""
 
 NO_PYTHONS_BUSINESS = [
     "--ignore=tests/http1/test_http1_fuzz.py",
@@ -292,13 +292,19 @@ def parts(suite: Suite) -> list[Part]:
     if suite.name == "pure":
         found.append(Part(suite, "alone", ALONE, [*real, "--part=alone"]))
         found[0].runner = ("-m", "coverage", "run", "-m", "pytest")
-        seed = os.environ.get("RR_FUZZ_SEED") or str(int(time.time()))
+        seed = os.environ.get("RR_FUZZ_SEED") or seed_of_the_tree()
         environ = {"RR_FUZZ_HTTP2": FUZZ, "RR_FUZZ_SEED": seed}
         # As long as the machine has nothing better to do.
         found.append(
             Part(suite, "fuzz", "fuzz", ["tests/http2/test_http2_fuzz.py"], environ=environ, nice=19)
         )
     return found
+
+
+def seed_of_the_tree() -> str:
+    """Another seed for each state of the source, and the same for the same: a failure can be had again."""
+    found = subprocess.run(["git", "rev-parse", "HEAD^{tree}"], cwd=ROOT, capture_output=True, text=True)
+    return str(int(found.stdout[:7] or "1", 16))
 
 
 # ------------------------------------------------------------------------------------------ the runs
