@@ -1,11 +1,16 @@
-"""Which contenders run: those that were asked for and can be, with one line for each that cannot."""
+"""What the benchmarks with many contenders are asked and how they answer: which of them run, with one line for each that
+cannot, and the table with the JSON object below it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from benchmarks.contender import Contender
 
@@ -13,6 +18,35 @@ from benchmarks.contender import Contender
 def words(text: str) -> list[str]:
     """The words of a list with commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that all of them have."""
+    parser.add_argument(
+        "--contenders",
+        "--only",
+        type=words,
+        default=[],
+        metavar="LIST",
+        help="these only, with commas between",
+    )
+    parser.add_argument("--json", help="write the JSON object to this file as well")
+
+
+def run_and_tell(
+    run: Callable[[argparse.Namespace], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+    args: argparse.Namespace,
+) -> None:
+    """Run it, and print the table and the JSON object, which has how many seconds all took."""
+    begun = time.monotonic()
+    result = run(args)
+    result["took"] = round(time.monotonic() - begun)
+    print(table(result))
+    print()
+    print(json.dumps(result))
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
 
 
 def unknown(parser: argparse.ArgumentParser, asked: list[str], known: Collection[str]) -> None:

@@ -28,8 +28,10 @@ def build(folder: Path | None = None) -> Path | str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_LIMIT)
     except subprocess.TimeoutExpired:
         return f"its build took longer than {BUILD_LIMIT:g} s"
-    said = done.stderr.strip().splitlines() or ["no output"]
+    said = done.stderr.strip().splitlines()
     if done.returncode:
-        return said[-1] if done.returncode == 3 else f"it does not build: {said[-1]}"
-    print(said[-1], file=sys.stderr)
+        last = said[-1] if said else "no output"
+        return last if done.returncode == 3 else f"it does not build: {last}"
+    if said:
+        print(said[-1], file=sys.stderr)
     return Path(done.stdout.strip().splitlines()[-1]) / "env" / "bin"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
-import json
 import resource
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import compiled, roadrunner
-from benchmarks.choice import available, chosen, words
+from benchmarks.choice import add_options, available, chosen, run_and_tell, words
 from benchmarks.contender import Contender
 from benchmarks.grpc.contenders import ONE_ANSWER, contenders, generate
 from benchmarks.grpc.load import Idle, by_core, by_h2load, streamed
@@ -162,20 +161,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="3 unless given")
     parser.add_argument("--seconds", type=float, help="length of a round")
     parser.add_argument(
-        "--contenders",
-        "--only",
-        type=words,
-        default=[],
-        metavar="LIST",
-        help="these only, with commas between",
-    )
-    parser.add_argument(
         "--cells",
         type=sizes,
         metavar="LIST",
         help="connections x streams, such as 4x8,32x1, and no server stream",
     )
-    parser.add_argument("--json", help="write the JSON object to this file as well")
+    add_options(parser)
     args = parser.parse_args()
     args.rounds = args.rounds or 3
     args.seconds = args.seconds or (0.5 if args.quick else 1.0)
@@ -183,14 +174,7 @@ def main() -> None:
         raise SystemExit("h2load is not installed (Debian: apt-get install nghttp2-client)")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
-    begun = time.monotonic()
-    result = run(args)
-    result["took"] = round(time.monotonic() - begun)
-    print(table(result))
-    print()
-    print(json.dumps(result))
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    run_and_tell(run, table, args)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks import compiled, roadrunner
-from benchmarks.choice import available, chosen, unknown, words
+from benchmarks.choice import add_options, available, chosen, run_and_tell, unknown, words
 from benchmarks.contender import Contender
 from benchmarks.http.contenders import HERE, contenders
 from benchmarks.http.idle import descriptors, idle_cost
@@ -187,32 +186,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="5 unless given, 2 with --full")
     parser.add_argument("--seconds", type=float, help="length of a round, 5 unless given, 2 with --full")
     parser.add_argument(
-        "--contenders",
-        "--only",
-        type=words,
-        default=[],
-        metavar="LIST",
-        help="these only, with commas between",
-    )
-    parser.add_argument(
         "--cells", type=words, default=[], metavar="LIST", help="these only, with commas between"
     )
     parser.add_argument("--no-latency", action="store_true")
-    parser.add_argument("--json", help="write the JSON object to this file as well")
+    add_options(parser)
     args = parser.parse_args()
     unknown(parser, args.cells, [*CELLS, *FULL])
     args.rounds = args.rounds or (2 if args.full else 5)
     args.seconds = args.seconds or (2.0 if args.full else 5.0)
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
-    begun = time.monotonic()
-    result = run(args)
-    result["took"] = round(time.monotonic() - begun)
-    print(table(result))
-    print()
-    print(json.dumps(result))
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    run_and_tell(run, table, args)
 
 
 if __name__ == "__main__":

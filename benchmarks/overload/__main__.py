@@ -12,10 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.contender import BIN, ROOT, Contender
+from benchmarks.contender import Contender
 from benchmarks.overload import costs
 from benchmarks.overload.client import Outcome, run
 from benchmarks.overload.costs import server_cpu
+from benchmarks.overload.server import contender
 from benchmarks.rounds import machine
 
 APPS = {
@@ -24,27 +25,13 @@ APPS = {
     "mux": ("asgi", (), {"concurrency": 1}),
     "busy": ("busy", (), {"concurrency": 1}),
 }
-SERVE = [str(BIN / "twisted-rr"), "serve", "-c", "{folder}/{name}.yaml"]
 FACTORS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
 def _contender(folder: Path, kind: str, age: float, args: argparse.Namespace) -> Contender:
     app, options, more = APPS[kind]
-    worker = [sys.executable, "-m", "twisted_rr.worker", *options, f"benchmarks.overload.app:{app}"]
     pool = {"num_workers": args.workers, **more, **({"max_queue_age": f"{age}s"} if age else {})}
-
-    def config(port: int) -> str:
-        return json.dumps(
-            {
-                "version": "3",
-                "server": {"command": worker, "env": {"SERVICE_MS": f"{args.service_ms:g}"}},
-                "http": {"address": f"127.0.0.1:{port}", "pool": pool},
-                "logs": {"mode": "none"},
-                "admin": {"socket": str(folder / f"{port}.sock")},
-            }
-        )
-
-    return Contender(f"{kind}-{age:g}", SERVE, ROOT, config)
+    return contender(folder, f"{kind}-{age:g}", app, options, args.service_ms, pool)
 
 
 def _cell(outcome: Outcome, factor: float, cpu: float) -> dict:

@@ -7,7 +7,6 @@ overload is `benchmarks.overload`'s other subject.
 from __future__ import annotations
 
 import gc
-import json
 import re
 import subprocess
 import sys
@@ -15,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import BIN, ROOT, Contender
+from benchmarks.contender import ROOT, Contender
+from benchmarks.overload.server import contender
 
 CALLS = 2000
 """In one round of the pool alone."""
@@ -25,11 +25,11 @@ HEAD = b"\x92\xcc\xc8\x90"
 """A mux answer's head: 200, and no fields."""
 
 
-def server_cpu(contender: Contender) -> float:
+def server_cpu(server: Contender) -> float:
     """CPU seconds of the server process, none of its workers."""
-    assert contender.process is not None
+    assert server.process is not None
     # CPU clock of another process: clock_getcpuclockid(3), which Python does not offer.
-    return time.clock_gettime((~contender.process.pid << 3) | 2)
+    return time.clock_gettime((~server.process.pid << 3) | 2)
 
 
 # ----------------------------------------------------------------------------- the whole server
@@ -38,9 +38,9 @@ def server_cpu(contender: Contender) -> float:
 def whole(folder: Path, rounds: int, seconds: float) -> dict[str, float]:
     """Microseconds of server CPU a request, the least of *rounds*: whatever shares a core only ever adds."""
     servers = {
-        "free": _contender(folder, "free", 0, {"num_workers": 2}),
+        "free": contender(folder, "free", "wsgi", ["--no-mux"], 0, {"num_workers": 2}),
         # Nobody is let in but the one that waits for the worker.
-        "full": _contender(folder, "full", 50, {"num_workers": 1, "max_queue_size": 1}),
+        "full": contender(folder, "full", "wsgi", ["--no-mux"], 50, {"num_workers": 1, "max_queue_size": 1}),
     }
     loads = {
         "served": ("free", 2, ()),
@@ -63,23 +63,6 @@ def whole(folder: Path, rounds: int, seconds: float) -> dict[str, float]:
             each.stop()
     print(file=sys.stderr)
     return {name: round(min(found), 1) for name, found in spent.items()}
-
-
-def _contender(folder: Path, name: str, service_ms: float, pool: dict[str, int]) -> Contender:
-    worker = [sys.executable, "-m", "twisted_rr.worker", "--no-mux", "benchmarks.overload.app:wsgi"]
-
-    def config(port: int) -> str:
-        return json.dumps(
-            {
-                "version": "3",
-                "server": {"command": worker, "env": {"SERVICE_MS": f"{service_ms:g}"}},
-                "http": {"address": f"127.0.0.1:{port}", "pool": pool},
-                "logs": {"mode": "none"},
-                "admin": {"socket": str(folder / f"{port}.sock")},
-            }
-        )
-
-    return Contender(name, [str(BIN / "twisted-rr"), "serve", "-c", "{folder}/{name}.yaml"], ROOT, config)
 
 
 def _wrk(port: int, connections: int, seconds: float, more: tuple[str, ...]) -> int:
