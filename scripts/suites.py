@@ -66,6 +66,9 @@ NOT_COMPILED = (
 )
 """Real servers whose subject is in modules that are never compiled: once is enough. So are those that judge times."""
 
+NOT_IN_THE_WHEEL = ("tests/test_deploy.py",)
+"""What is about the checkout alone: the image, and what is copied into it."""
+
 COUNTED = re.compile(r"(\d+) (passed|failed|error|errors|skipped|xfailed|xpassed)\b")
 
 
@@ -280,9 +283,8 @@ def parts(suite: Suite) -> list[Part]:
         ]
     units = ["-m", "not integration"]
     if suite.name == "compiled":
-        # What this tests is in the checkout: the image and what is copied into it.
-        units.append("--ignore=tests/test_deploy.py")
-        real += [f"--ignore={file}" for file in NOT_COMPILED]
+        units += [f"--ignore={file}" for file in NOT_IN_THE_WHEEL]
+        real += [f"--ignore={file}" for file in (*NOT_COMPILED, *NOT_IN_THE_WHEEL)]
     found = [
         Part(suite, "units", COMPUTE, units, nice=COMPUTING),
         Part(suite, "cells", WAIT, [*real, "--part=cells"]),
