@@ -145,6 +145,10 @@ def spoil_open(run):
     run.exchanges[-2].close = False
 
 
+def spoil_parting(run):
+    run.exchanges[-2].parting = "open"
+
+
 def spoil_recycle(run):
     run.lives[9] = Life(9, 10.8)
 
@@ -187,6 +191,7 @@ def spoil_body(run):
         ("I12", spoil_orphan),
         ("I16", spoil_leak),
         ("I17", spoil_open),
+        ("I17", spoil_parting),
         ("I22", spoil_recycle),
         ("I24", spoil_startup),
         ("I28", spoil_report),
@@ -246,6 +251,23 @@ def test_a_new_connection_is_lost_unless_its_client_took_its_time(good, pause, v
     good.exchanges.append(line)
     assert word(good, "I4") == verdict
     assert word(good, "I3") == HOLDS  # it came when the announce was over, or was crossed
+
+
+def test_a_server_that_was_stopped_right_behind_its_answer_could_not_close(good):
+    spoil_parting(good)
+    answered = good.exchanges[-2].ended
+    good.holds.append((answered + 0.001, answered + 1.0))
+    assert word(good, "I17") == BROKEN
+    good.holds[:] = [(answered + 0.001, answered + 1.9)]
+    assert word(good, "I17") == HOLDS
+
+
+def test_a_line_excuses_as_many_calls_as_it_stands_for(good):
+    good.exchanges.append(exchange(10.1, 10.2, records.LEFT, by_plan=True))
+    spoil_report(good)
+    assert word(good, "I28") == BROKEN
+    good.exchanges[-1].calls = 40
+    assert word(good, "I28") == HOLDS
 
 
 def test_waiting_for_a_cpu_is_not_the_servers_time(good):

@@ -20,9 +20,6 @@ from twisted_rr.draintest import records
 from twisted_rr.draintest.records import Exchange
 from twisted_rr.draintest.wire import Address, Answer, Ended, Malformed, Wire, request
 
-# How long a client waits for the FIN after an answer that announced it.
-_PARTING = 2.0
-
 
 @attrs.frozen(kw_only=True)
 class Paths:
@@ -236,7 +233,7 @@ class HttpClients(Clients):
     async def _part(self, wire: Wire, line: Exchange) -> None:
         """After an answer that said close: the server has to."""
         try:
-            async with asyncio.timeout(_PARTING):
+            async with asyncio.timeout(records.PARTING):
                 line.parting = await wire.ended()
         except TimeoutError:
             line.parting = "open"

@@ -29,8 +29,8 @@ _LIST_SERVICES = b"\x3a\x00"
 # What a status means to a ledger whose judges think in HTTP. Any other is the application's own answer.
 _AS_HTTP = {UNAVAILABLE: 503, INTERNAL: 502, DEADLINE_EXCEEDED: 504}
 
-# Streams that a client resets in one go, and a client that crosses a GOAWAY has open.
-_STORM, _MANY = 100, 99
+# Streams that a client resets in one go, that one who reads nothing begins, and that one who crosses a GOAWAY has open.
+_STORM, _DEAF, _MANY = 100, 20, 99
 
 
 @attrs.frozen(kw_only=True)
@@ -216,7 +216,8 @@ class GrpcClients(Clients):
         if connection is not None:
             with contextlib.closing(connection):
                 connection.pause()
-                for _ in range(20):
+                line.calls = _DEAF
+                for _ in range(_DEAF):
                     connection.call(self._method, b"")
                 while self.active:
                     await asyncio.sleep(0.1)
@@ -231,9 +232,12 @@ class GrpcClients(Clients):
                 return
             with contextlib.closing(connection):
                 while self.active and not connection.ended:
+                    line.calls = _STORM
                     for _ in range(_STORM):
                         connection.cancel(connection.call(self._method, None))
                     await asyncio.sleep(0.1)
+                    self.ledger.close(line, records.LEFT)
+                    line = self._line("grpc storm", reused=True, by_plan=True)
                 self.ledger.close(line, records.LEFT)
 
     async def endless(self, method: str) -> None:

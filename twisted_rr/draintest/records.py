@@ -23,6 +23,9 @@ PENDING, COMPLETE, CUT, EMPTY, RESET, REFUSED, HUNG, LEFT = (
     "left",
 )
 
+#: For how long a client waits for the end of a connection whose last answer said close, in seconds.
+PARTING = 2.0
+
 RUNNING, ANNOUNCE, FINISH, STOP = "running", "announce", "finish", "stop"
 PHASES = (RUNNING, ANNOUNCE, FINISH, STOP)
 
@@ -42,6 +45,7 @@ class Exchange:
     :ivar parting: how the connection ended after that answer: ``fin``, ``reset``, ``open`` or not looked at.
     :ivar by_plan: this client does what a server may cut.
     :ivar counted: a server's report counts it; health calls are not in flight.
+    :ivar calls: how many calls the line stands for: some clients begin many at once and look at none.
     """
 
     number: int
@@ -58,6 +62,7 @@ class Exchange:
     parting: str = ""
     by_plan: bool = False
     counted: bool = True
+    calls: int = 1
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -237,6 +242,10 @@ class Evidence:
     def held(self, begin: float, end: float, margin: float = 0.3) -> bool:
         """Whether the rig kept the server from running in or just before that span."""
         return any(begin < over + margin and end > start for start, over in self.holds)
+
+    def free(self, begin: float, end: float) -> float:
+        """For how long of that span the rig let the server run."""
+        return end - begin - sum(max(0.0, min(end, over) - max(begin, start)) for start, over in self.holds)
 
     def lag(self, begin: float, end: float) -> float:
         """For how long the rig itself did not get to run in that span."""
