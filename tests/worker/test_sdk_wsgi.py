@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from twisted_rr.wire import frame
+from twisted_rr.wire.call import Call
+from twisted_rr.wire.context import encode_head
+from twisted_rr.wire.mux_server import MuxServerEnd
+from twisted_rr.wire.mux_settings import MuxSettings
+from twisted_rr.wire.mux_worker import MuxWorkerEnd
+from twisted_rr.wire.reader import Frame, FrameReader
+from twisted_rr.worker.blocking import BlockingCall
+from twisted_rr.worker.thread_call import ThreadCall
+from twisted_rr.worker.threads import Draining
 from twisted_rr.worker.wsgi import Disconnected, Heads, encode_headers, input_stream, parse_status, run
 
 Sent = tuple[Any, bytes, bool]
@@ -365,3 +377,87 @@ def test_a_head_like_the_last_one_is_made_once_and_any_other_anew() -> None:
     with pytest.raises(RuntimeError):
         heads.make("404 Not Found", [("X", 1)])  # type: ignore[list-item]
     assert heads.make("404 Not Found", wanted)[0] == b"3"
+
+
+class Threads:
+    """The server of one thread, which has nothing to wait for."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.draining = Draining()
+
+    def flush(self) -> None:
+        pass
+
+
+class MuxCalls:
+    """Both ends of a mux relay, and the last call that was opened."""
+
+    def __init__(self) -> None:
+        self.over: list[Any] = []
+        self.server = MuxServerEnd(self, MuxSettings())
+        self.worker = MuxWorkerEnd(self, MuxSettings())
+
+    def dirty(self) -> None:
+        pass
+
+    def freed(self, call: Any) -> None:
+        self.over.append(call)
+
+    def failed(self, error: Exception) -> None:
+        pass
+
+    def opened(self, stream: Any, codec: int, context: bytes, body: bytes, more: bool) -> None:
+        self.channel = stream.to = ThreadCall(Threads(), stream, codec, context, body, more)  # type: ignore[arg-type]
+
+    def open(self) -> Any:
+        call = Call(None, self, self.server)
+        self.server.open(call, b"\x90", b"", False)
+        self.worker.feed(self.server.take())
+        return call
+
+
+@pytest.mark.parametrize("result", [[], [b"a"], (b"a", b"b"), iter(())])
+def test_a_call_given_up_before_its_answer_ends_whatever_the_application_returns(result: Any) -> None:
+    calls = MuxCalls()
+    call = calls.open()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        call.cancel("client")
+        calls.worker.feed(calls.server.take())
+        return result
+
+    run(application, {}, calls.channel, Heads(functools.partial(encode_head, calls.channel.codec)))
+    calls.server.feed(calls.worker.take())
+    assert calls.over == [call]
+    assert not calls.worker.streams
+
+
+class OneCallRelay:
+    """A relay on which the server stops every stream."""
+
+    stopping = False
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def interrupted(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> None:
+        self.frames += FrameReader(1 << 20).feed(data)
+
+
+def test_a_stream_that_is_stopped_at_its_last_piece_gets_its_last_frame() -> None:
+    relay = OneCallRelay()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"first"
+        yield b"last"
+
+    channel = BlockingCall(relay, frame.CODEC_JSON)  # type: ignore[arg-type]
+    run(application, {}, channel, Heads(lambda status, headers: b"{}"))
+    assert [bool(got.bits & frame.STREAM) for got in relay.frames] == [True, False]
+    assert relay.frames[-1].payload == b""

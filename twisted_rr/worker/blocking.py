@@ -166,6 +166,8 @@ class BlockingCall:
     def send(self, context: bytes, data: bytes, more: bool) -> None:
         """One frame: alone, or one of a stream. Between those of a stream STOP is looked for."""
         if self.gone or self._ended:
+            if not more:
+                self.stop()  # nobody gets it, but the server waits for the end
             return
         if self._streaming and more and self._relay.interrupted():
             self.gone = True

@@ -140,6 +140,9 @@ class ThreadCall:
         threads = self._threads
         with threads.lock:
             if self.gone:
+                if not more:
+                    self._stream.stop()  # nobody gets it, but the server waits for the end
+                    threads.flush()
                 return
             self.uninvited = None
             self._full = not self._stream.send(context, data, more)

@@ -36,7 +36,7 @@ class Channel(Protocol):
         """True when the server stops and streams without end have to end."""
 
     def send(self, context: bytes, data: bytes, more: bool) -> None:
-        """Send a part of the answer; returns when there is room for the next. Nothing happens once gone."""
+        """Send a part of the answer; returns when there is room for the next. Once gone, the last part is a `stop`."""
 
     def read(self) -> bytes:
         """The next piece of the request's body, empty at its end. Raises Disconnected."""
