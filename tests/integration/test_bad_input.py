@@ -121,7 +121,7 @@ def test_failures_are_told_apart(tmp_path):
         assert server.get("/fail")[0] == 500
         assert server.get("/crash")[0] == 502
         assert "the application failed on purpose" in server.log()
-        until(lambda: len(server.workers()) == 2, 3)
+        until(lambda: len(server.workers()) == 2, 10)
         assert server.get("/hello")[0] == 200
 
 
@@ -135,7 +135,7 @@ def test_what_the_application_prints_becomes_records_of_its_own(tmp_path):
                 record["line"] for record in server.records() if record.get("pid") == pid and "line" in record
             ]
 
-        until(lambda: len(lines()) >= 4, 3)
+        until(lambda: len(lines()) >= 4, 10)
         assert set(lines()) == {
             "printed by the application",
             "written to stdout",

@@ -73,7 +73,7 @@ def test_a_grandchild_that_keeps_the_pipes_is_killed_with_its_group(tmp_path, wh
         started = time.monotonic()
         assert server.wait(6) == 0
         assert time.monotonic() - started < 3
-        until(lambda: not alive(grandchild), 1, why="the grandchild lives on")
+        until(lambda: not alive(grandchild), 10, why="the grandchild lives on")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_worker_killed_while_it_starts_leaves_nobody(tmp_path):
         if server.process.poll() is None:
             server.signal()
             assert server.wait(10) == 0
-        until(lambda: not [pid for pid in family if alive(pid)], 2, why="a worker lives on")
+        until(lambda: not [pid for pid in family if alive(pid)], 10, why="a worker lives on")
     finally:
         server.kill()
 
@@ -278,7 +278,7 @@ def test_a_server_killed_while_it_starts_takes_its_workers_along(tmp_path):
     try:
         family = until(server.workers, 10)
         os.kill(server.pid, signal.SIGKILL)
-        until(lambda: not [pid for pid in family if alive(pid)], 2, why="a worker lives on")
+        until(lambda: not [pid for pid in family if alive(pid)], 10, why="a worker lives on")
     finally:
         server.kill()
 

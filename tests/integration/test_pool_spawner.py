@@ -85,7 +85,7 @@ def test_one_that_is_stopped_before_it_was_started_never_is(make, monkeypatch):
     monkeypatch.setattr(spawner_module, "_spawn", slow)
     world = make(num_workers=3)
     world.pool.startService()
-    world.until(lambda: not started, 1)
+    world.until(lambda: not started, 10)
     world.outcome(world.pool.stopService())
     world.until(lambda: not any(alive(pid) for pid, _ in started))
     assert len(started) <= 1, "the others were withdrawn"

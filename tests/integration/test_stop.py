@@ -164,7 +164,7 @@ def test_a_killed_server_takes_its_workers_along(tmp_path):
         workers = server.workers()
         os.kill(server.pid, signal.SIGKILL)
         server.process.wait(5)
-        until(lambda: not [pid for pid in workers if alive(pid)], 2.0, why="workers outlived the server")
+        until(lambda: not [pid for pid in workers if alive(pid)], 10, why="workers outlived the server")
 
 
 @pytest.mark.proves("I14", "F28:start-up")
@@ -302,7 +302,7 @@ def test_a_closed_terminal_leaves_no_process(tmp_path):
     assert len(family) >= 3
     terminal.close()
     terminal.wait(6)
-    until(lambda: not [pid for pid in family if alive(pid)], 2.0, why="a process outlived the terminal")
+    until(lambda: not [pid for pid in family if alive(pid)], 10, why="a process outlived the terminal")
 
 
 @pytest.mark.parametrize("report", ["finished", "cut"])

@@ -78,8 +78,8 @@ def test_the_daemon_serves_and_kill_drains_it(tmp_path):
         time.sleep(0.5)
         os.kill(daemon.pid, signal.SIGTERM)
         assert call.result()[0] == 200
-        until(lambda: not alive(daemon.pid), 3, why="the daemon did not end")
-        until(lambda: not (tmp_path / "twistd.pid").exists(), 1, why="the pid file stayed")
+        until(lambda: not alive(daemon.pid), 10, why="the daemon did not end")
+        until(lambda: not (tmp_path / "twistd.pid").exists(), 10, why="the pid file stayed")
         assert "asgi" in (tmp_path / "twistd.log").read_text() or (tmp_path / "twistd.log").stat().st_size
     finally:
         daemon.kill()
