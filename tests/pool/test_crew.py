@@ -739,6 +739,16 @@ def test_shrink_retires_workers_but_never_the_last():
     assert world.pool.counts() == (1, 1)
 
 
+def test_shrink_leaves_those_that_serve_when_others_are_missing_anyway():
+    world = World(num_workers=4).start()
+    for worker in world.workers[:2]:
+        worker.process.exit(code=1)
+    seen = results(world.pool.shrink(2))
+    assert seen == [None]
+    assert not any(worker.told_to_stop() for worker in world.workers[2:])
+    assert world.pool.counts() == (2, 2)
+
+
 def test_shrink_takes_the_idle_first_and_lets_a_busy_one_finish():
     world = World(num_workers=2).start()
     world.open()
@@ -838,6 +848,19 @@ def test_finish_waits_for_open_waiting_and_half_received_calls():
     assert seen == [None]
 
 
+def test_finish_is_told_of_calls_that_were_shed_or_refused():
+    world = World(num_workers=1, max_queue_age=1.0)
+    world.pool.startService()
+    world.open(b"shed")
+    seen = results(world.pool.finish())
+    world.reactor.advance(2)
+    assert seen == [None]
+    world.open(b"refused")
+    seen = results(world.pool.finish())
+    world.pool.stopService()
+    assert seen == [None]
+
+
 # ---------------------------------------------------------------------------------- drain
 
 
@@ -867,10 +890,11 @@ def test_when_a_drain_is_called_off_the_workers_are_all_there_again():
     assert len(world.new()) == 1
 
 
-def test_a_worker_that_was_worn_in_a_drain_is_recycled_when_that_is_called_off():
-    world = World(num_workers=1, max_jobs=10).start()
+@pytest.mark.parametrize("max_jobs", [10, 2])
+def test_a_worker_that_was_worn_in_a_drain_is_recycled_when_that_is_called_off(max_jobs):
+    world = World(num_workers=1, max_jobs=max_jobs).start()
     world.drain.begin("SIGTERM")
-    [worker] = wear_out(world)
+    wear_out(world)
     assert world.new() == []
     world.drain.undrain()
     world.open()

@@ -3,6 +3,7 @@
 from pool_world import World
 
 from twisted_rr.errors import Cancelled, Draining, NoFreeWorker, QueueFull, WorkerDied
+from twisted_rr.wire.frame import CODEC_RAW, encode
 
 
 def test_a_call_to_an_idle_one_call_worker_is_answered():
@@ -284,8 +285,6 @@ def test_a_call_outlives_any_number_of_workers_that_stop_themselves_after_an_ans
 
 
 def frame_stop():
-    from twisted_rr.wire.frame import CODEC_RAW, encode
-
     return encode(CODEC_RAW, 0, (13,), b'{"stop":true}')
 
 
@@ -314,6 +313,36 @@ def test_an_answer_written_before_the_death_counts():
         worker.relay.unread.append(data)
     worker.process.exit(signal=9)
     assert to.body == b"last words"
+
+
+def test_who_waits_is_not_given_to_a_worker_whose_last_answer_is_read_after_its_death():
+    world = World(num_workers=1).start()
+    _, first = world.open(b"first")
+    _, second = world.open(b"second")
+    [worker] = world.workers
+    assert worker.request() == b"first"
+    worker.relay.unread.append(encode(CODEC_RAW, 0, (2,), b"{}last words"))
+    worker.process.exit(code=1)
+    assert first.body == b"last words"
+    assert world.pool.crew.failures.count == 0
+    [new] = world.up()
+    assert new.request() == b"second"
+    new.reply(b"done")
+    assert second.body == b"done"
+
+
+def test_a_worker_that_said_it_would_go_is_no_failure_however_late_that_is_read():
+    world = World(num_workers=1).start()
+    _, to = world.open(b"whose")
+    [worker] = world.workers
+    assert worker.request() == b"whose"
+    worker.relay.unread.append(frame_stop())
+    worker.process.exit(code=0)
+    assert not world.pool.crew.failures.pausing
+    [new] = world.up()
+    assert new.request() == b"whose"
+    new.reply(b"done")
+    assert to.body == b"done"
 
 
 def test_a_head_that_is_too_large_fails_its_call_alone():

@@ -130,6 +130,21 @@ def test_a_cancelled_call_that_ends_in_time_changes_nothing():
     assert world.new() == []
 
 
+def test_a_cancelled_call_that_has_ended_is_forgotten_when_no_other_follows():
+    world = World(mux=True, num_workers=1).start()
+    [worker] = world.workers
+    call, _ = world.open()
+    [stream] = worker.read()
+    call.cancel("client")
+    pass_time(world, 1, step=1.0)
+    assert list(world.pool.crew.workers[0].overdue) == [call]
+    worker.read()
+    stream.stop()
+    worker.flush()
+    pass_time(world, 1, step=1.0)
+    assert not world.pool.crew.workers[0].overdue, "its place in memory may be another call's by then"
+
+
 def test_a_one_call_worker_that_streams_on_after_its_client_left_is_killed():
     world = World(num_workers=1, stream_timeout=7.0).start()
     [worker] = world.workers

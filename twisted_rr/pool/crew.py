@@ -290,14 +290,13 @@ class Crew:
     def worn(self, worker: Worker) -> None:
         """*worker* has got as many calls as its limit says."""
         worker.limit = NEVER
-        exact = self._settings.debug or self._settings.max_jobs < EXACT
-        if not exact:
-            # It serves on until another does, however long that takes: on a busy machine, where starts are slow, the
-            # workers would else be gone before their replacements are there, and every call would wait.
-            if not self.replace(worker, WorkerState.MAX_JOBS):
-                worker.limit = worker.jobs + 1  # a drain may be called off
-        elif not self.draining or self._settings.debug:
-            self.replace(worker, WorkerState.MAX_JOBS, warm=False)
+        debug = self._settings.debug
+        # As a rule it serves on until another does, however long that takes: on a busy machine, where starts are slow,
+        # the workers would else be gone before their replacements are there, and every call would wait.
+        warm = not debug and self._settings.max_jobs >= EXACT
+        stays = self.draining and not debug
+        if stays or not self.replace(worker, WorkerState.MAX_JOBS, warm):
+            worker.limit = worker.jobs + 1  # a drain may be called off
 
     def _tell_late(self, worker: Worker) -> None:
         """Once: workers cannot be started as fast as these limits want them."""
@@ -321,10 +320,11 @@ class Crew:
         return self.spawn(max(0, count))
 
     def shrink(self, count: int) -> list[Worker]:
-        """The *count* with the fewest calls retire, at the latest after destroy_timeout; the last one stays."""
+        """*count* less: those with the fewest calls retire, at the latest after destroy_timeout. Workers that are missing
+        count; the last one stays."""
         count = min(count, self.wanted - 1)
         self.wanted -= max(0, count)
-        return self._dismiss(count)
+        return self._dismiss(min(count, -self.missing()))
 
     def shrink_to_fit(self) -> list[Worker]:
         """Those beyond the wanted number retire."""

@@ -293,6 +293,7 @@ class WorkerPool(Service):
         self.shed += 1
         age = self.settings.max_queue_age
         self._fail_later(call, Overloaded(self.now() - call.since, age))
+        self._check_finished()
 
     def _left(self, call: Call) -> None:
         """*call* was given up while it waited or collected its body."""
@@ -524,9 +525,7 @@ class WorkerPool(Service):
         self._parting.stop()
         self._supervisor.stop()
         self._allocator.stop()
-        for call in [*self._waiting.take_all(), *self._bodies]:
-            self._fail(call, Draining())
-        self._bodies.clear()
+        self._refuse_all()
         gone = self.crew.stop()
         if self.crew.starting:
             self._starting.abandon()
@@ -550,10 +549,15 @@ class WorkerPool(Service):
 
     def hurry(self) -> None:
         """SIGKILL to every worker now; ``stopService`` still fires only when all are reaped."""
+        self._refuse_all()
+        self.crew.kill()
+
+    def _refuse_all(self) -> None:
+        """Nobody waits any more."""
         for call in [*self._waiting.take_all(), *self._bodies]:
             self._fail(call, Draining())
         self._bodies.clear()
-        self.crew.kill()
+        self._check_finished()
 
     # ------------------------------------------------------------------ for operators
 

@@ -58,7 +58,7 @@ class Supervisor:
         now = self._clock.seconds()
         for worker in list(self._pool.crew.workers):
             worker.tick(now)
-            if worker.end is not None and worker.end.load:
+            if worker.end is not None and (worker.end.load or worker.overdue):
                 self._check_calls(worker, now)
         self._pool.look()
         if self._supervised and now >= self._next_look:
@@ -112,7 +112,7 @@ class Supervisor:
             worker.kill_soon("exec_ttl", GRACE if asked else 0.0)
 
     def _check_cancelled(self, worker: Worker, cancelled: list[Call], total: int, now: float) -> None:
-        worker.overdue = {id(call): worker.overdue.get(id(call), now) for call in cancelled}
+        worker.overdue = {call: worker.overdue.get(call, now) for call in cancelled}
         limit = CANCEL if worker.mux else self._stream_timeout
         if not any(now - since >= limit for since in worker.overdue.values()):
             return

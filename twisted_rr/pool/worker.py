@@ -138,7 +138,7 @@ class Worker:
         self.answered = False
         self.planned = False
         self.received = self.seen = 0
-        self.overdue: dict[int, float] = {}
+        self.overdue: dict[Call, float] = {}
         self.state = WorkerState.INACTIVE
         self.spec = spec
         self.told_pid = 0
@@ -357,6 +357,7 @@ class Worker:
 
     def said(self, message: dict[str, Any]) -> None:
         if message.get("retire"):
+            self.planned = self.planned or not self.process.alive  # it said so before its end
             self._owner.worker_retires(self)
         else:
             self._owner.worker_room(self)
@@ -410,7 +411,7 @@ class Worker:
 
     def idle(self) -> None:
         """For the pool: its last call is done. Ends a retirement."""
-        if self.left and self.state not in GOING:
+        if self.left and self.process.alive and self.state not in GOING:
             self.stop()
 
     def stop(self) -> None:
@@ -457,6 +458,7 @@ class Worker:
 
     def process_exited(self, ending: Ending) -> None:
         self._cancel_timer()
+        self._leave()  # before its last answers are read, or the next call would be given to it
         starting = self.end is None
         if self._relay is not None and not self._relay.closed:
             self._relay.read_rest()
