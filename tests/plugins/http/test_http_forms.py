@@ -69,6 +69,37 @@ def test_a_name_of_a_million_levels_costs_no_more_than_it_must() -> None:
     assert forms.form_json([("a[b]" * 1_000_000, "1")]) == b"{}"
 
 
+def test_a_name_of_megabytes_costs_no_more_than_it_must() -> None:
+    name = "a" * 4_000_000
+    assert forms.split_name(name) == [name]
+    assert forms.split_name(f"x[{name}]") == ["x", name]
+
+
+def test_a_name_of_megabytes_of_brackets_costs_no_more_than_it_must() -> None:
+    assert forms.split_name("[" * 4_000_000) == [""]
+    assert forms.split_name("a" + "]" * 4_000_000) == ["a"]
+    assert len(forms.split_name("[]" * 4_000_000)) == forms.MAX_LEVEL + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        ("a [ b ]", ["a", "b"]),
+        ("a[[b]]", ["a", "b"]),
+        ("a[b]c", ["a", "b", "c"]),
+        ("a[]b", ["a", "", "b"]),
+        ("a]b", ["a", "b"]),
+        ("a[", ["a"]),
+        ("a][", ["a"]),
+        ("a[]]", ["a", ""]),
+        ("[a", ["", "a"]),
+        (" ", [""]),
+    ],
+)
+def test_brackets_that_do_not_match_are_read_like_this(name: str, levels: list[str]) -> None:
+    assert forms.split_name(name) == levels
+
+
 def test_too_many_fields_are_refused() -> None:
     with pytest.raises(BadForm, match="fields"):
         forms.pairs(b"a&" * forms.MAX_FIELDS)

@@ -23,6 +23,7 @@ MAX_FIELDS = 20_000
 MAX_LEVEL = 127
 """Levels of a name; a deeper one is dropped (protocol.md 4.4)."""
 
+_RUNS = re.compile(r"\[+|\]+|[^\[\]]+")
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _HTML = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -121,22 +122,22 @@ def split_name(name: str) -> list[str]:
     """The levels of a field's name: ``a[b][]`` is ``a``, ``b`` and an empty one. Spaces do not count."""
     keys = [""]
     opened = closed = False
-    for char in name:
-        if char == " ":
-            continue
-        if char == "[":
+    # By runs, never letter by letter: a client may send a name of megabytes.
+    for found in _RUNS.finditer(name.replace(" ", "")):
+        run = found[0]
+        if run[0] == "[":
             opened, closed = True, False
-        elif char == "]":
+        elif run[0] == "]":
             if opened:
                 keys.append("")
             opened, closed = False, True
-        else:
-            if opened or closed:
-                keys.append("")
-                if len(keys) > MAX_LEVEL:
-                    break
-            keys[-1] += char
+        elif opened or closed:
+            keys.append(run)
             opened = closed = False
+        else:
+            keys[0] = run  # nothing else follows a run of letters but a bracket
+        if len(keys) > MAX_LEVEL:
+            break
     return keys
 
 
