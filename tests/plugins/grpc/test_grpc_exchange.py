@@ -207,6 +207,18 @@ def test_a_message_is_not_unpacked_beyond_the_limit() -> None:
     assert client.answer(number).status in (8,)
 
 
+@pytest.mark.parametrize(("members", "status"), [(2, None), (16, None), (17, 13), (500, 13)])
+def test_a_message_of_many_gzip_members_is_refused(members: int, status: int | None) -> None:
+    world, client = served()
+    number = client.call(message=None, end=False, fields=[("grpc-encoding", "gzip")])
+    packed = gzip.compress(b"a") * members
+    client.data(number, b"\1" + len(packed).to_bytes(4) + packed, end=True)
+    if status is None:
+        assert world.call.messages == [b"a" * members]
+    else:
+        assert client.answer(number).status == status
+
+
 @pytest.mark.parametrize(
     ("how", "sent", "accepted", "compressed"),
     [
