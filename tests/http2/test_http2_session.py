@@ -40,6 +40,7 @@ from http2_rig import (
 
 from twisted_rr.http2.blocks import BadResponse, Block
 from twisted_rr.http2.codes import CANCEL, ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, name
+from twisted_rr.http2.frames import HEADER_TABLE_SIZE
 from twisted_rr.http2.settings import SessionSettings
 
 
@@ -476,6 +477,18 @@ def test_a_client_s_reset_frees_the_stream() -> None:
 
 def test_codes_have_names() -> None:
     assert name(0xB) == "ENHANCE_YOUR_CALM" and name(77) == "0x4d"
+
+
+def test_an_answer_to_an_oversized_head_says_first_that_no_table_is_used() -> None:
+    """The next block after SETTINGS that shrink the table, whatever it answers (RFC 7541 section 4.2)."""
+    front = Front(max_header_list=2000)
+    front.feed(settings([(HEADER_TABLE_SIZE, 0)]))
+    found = front.feed(request(1, b"", (*REQUEST, (b"x", b"v" * 3000))))
+    decoder = hpack.Decoder()
+    decoder.max_allowed_table_size = 0
+    assert decoder.decode(found[0].payload) == [(":status", "431")]
+    # Once is enough.
+    assert front.feed(request(3))[0].payload == OK.data
 
 
 def test_an_oversized_head_may_be_cut_in_frames() -> None:

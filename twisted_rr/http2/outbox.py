@@ -64,6 +64,11 @@ class Outbox:
             if not self.is_told:
                 self._session.tell()
 
+    def put_answer(self, number: int, head: Block) -> None:
+        """The same for a whole answer on a stream that was not opened."""
+        opening, self._opening = self._opening, b""
+        self.put(head.frames(number, True, opening))
+
     def hold(self) -> None:
         """The transport is full: gather nothing before `release`."""
         self.limit = 0

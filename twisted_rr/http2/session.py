@@ -245,7 +245,7 @@ class Session:
     def answer_oversized(self, number: int, end: bool, reason: str) -> None:
         """Answer a request with too large a head, which is not opened."""
         self._front.refused(self, number, NO_ERROR, reason)
-        self.outbox.put(response(self.settings.oversized_status).frames(number, True))
+        self.outbox.put_answer(number, response(self.settings.oversized_status))
         if not end:
             self.outbox.put(rst_stream(number, NO_ERROR))
 
