@@ -323,6 +323,8 @@ def test_details_are_taken_over_and_nonsense_is_left_out():
         ("x|:|y", (grpc_status.UNKNOWN, "x|:|y", [])),
         ("|:|y", (grpc_status.UNKNOWN, "|:|y", [])),
         ("99999999999999999999999|:|y", (grpc_status.UNKNOWN, "99999999999999999999999|:|y", [])),
+        ("0" * 20 + "9" * 5000 + "|:|y", (grpc_status.UNKNOWN, "0" * 20 + "9" * 5000 + "|:|y", [])),
+        ("0" * 20 + "99999999999|:|y", (grpc_status.UNKNOWN, "0" * 20 + "99999999999|:|y", [])),
         (encode_error_text(14, "later"), (14, "later", [])),
     ],
 )

@@ -28,6 +28,8 @@ _CODE: Final = tag(1, VARINT)
 _MESSAGE: Final = tag(2, BYTES)
 _DETAIL: Final = tag(3, BYTES)
 _LIMIT: Final = 0xFFFFFFFF
+#: Leading zeros included. Python refuses to read numbers of thousands of digits.
+MAX_DIGITS: Final = 20
 
 
 def encode_status(code: int, message: str, details: Iterable[bytes] = ()) -> bytes:
@@ -90,7 +92,7 @@ def decode_error_text(raw: bytes) -> tuple[int, str, list[bytes]]:
     first, delimiter, rest = raw.partition(_DELIMITER)
     if not delimiter:
         return INTERNAL, raw.decode("utf-8", "replace"), []
-    if not (first.isdigit() and int(first[:20]) <= _LIMIT):
+    if not (first.isdigit() and len(first) <= MAX_DIGITS and int(first) <= _LIMIT):
         return UNKNOWN, raw.decode("utf-8", "replace"), []
     message, *others = rest.split(_DELIMITER)
     return int(first) or INTERNAL, message.decode("utf-8", "replace"), [other for other in others if other]
