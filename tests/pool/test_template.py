@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -284,3 +285,22 @@ def test_it_is_told_what_has_become_of_the_template(room):
 def test_why_workers_are_not_preloaded_although_that_was_asked_for(server, pool, auto, why):
     told = why_no_preload(PoolSettings(**pool), ServerSettings(**server), auto)
     assert told == why if not why else why in told
+
+
+class NoRoom:
+    """A spawner in a process that has no descriptors left."""
+
+    def fork(self, spec, process, stdin, stdout):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def withdraw(self, process):
+        return False
+
+
+def test_whoever_waits_for_a_template_that_is_lost_is_told_when_no_process_can_be_made_either(room):
+    room.templates._spawner = NoRoom()
+    waiting = [room.worker() for _ in range(2)]
+    room.answer(refused="threads are running")
+    for owner, process in waiting:
+        assert str(owner.ending) == "start: Too many open files"
+        assert not process.alive

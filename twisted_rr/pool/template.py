@@ -8,6 +8,7 @@ templates.py's subject, what happens in the template that of `twisted_rr.worker.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -68,11 +69,13 @@ class Birth:
         self.process.adopt(pid, {2: self.errors[0]})
 
     def alone(self, start: Callable[[LaunchSpec, WorkerProcess, int, int], None]) -> None:
-        """It is started without a template after all, by *start*."""
+        """It is started without a template after all, by *start*; where that fails too, its owner is told."""
         for fd in self.errors:
             os.close(fd)
         try:
             start(self.spec, self.process, self.stdin, self.stdout)
+        except OSError as error:
+            self.process.failed(error.errno or errno.EAGAIN)
         finally:
             os.close(self.stdin)
             os.close(self.stdout)
