@@ -18,6 +18,19 @@ def note(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def forked(how):
+    """The child comes back to the SDK, in the way *how*; its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        if how == b"raise":
+            raise ValueError("in the child")
+        if how == b"exit":
+            sys.exit(9)
+        return b"the child"
+    _, status = os.waitpid(pid, 0)
+    return b"%d" % os.waitstatus_to_exitcode(status)
+
+
 def register_unary(grpc):
     @grpc.method("t.S/Nap")
     def nap(request, context):
@@ -95,6 +108,10 @@ def register_sync(grpc):
     def boom_late(request, context):
         yield b"one"
         raise ValueError("late")
+
+    @method("t.S/Fork")
+    def fork(request, context):
+        return forked(request)
 
     @method("t.S/Exit")
     def exits(request, context):
@@ -286,6 +303,10 @@ def register_async(grpc):
     async def boom_late(request, context):
         yield b"one"
         raise ValueError("late")
+
+    @method("t.S/Fork")
+    async def fork(request, context):
+        return forked(request)
 
     @method("t.S/Exit")
     async def exits(request, context):

@@ -144,6 +144,18 @@ class Site:
     async def do_boom(self, scope: Any, receive: Any, send: Any) -> None:
         raise ValueError("boom goes the handler")
 
+    async def do_fork(self, scope: Any, receive: Any, send: Any) -> None:
+        """The child comes back to the SDK, in the way that the query names."""
+        pid = os.fork()
+        if pid == 0:
+            if scope["query_string"] == b"raise":
+                raise ValueError("in the child")
+            if scope["query_string"] == b"exit":
+                sys.exit(9)
+            return
+        _, status = os.waitpid(pid, 0)
+        await answer(send, b"the child ended with %d" % os.waitstatus_to_exitcode(status))
+
     async def do_exit(self, scope: Any, receive: Any, send: Any) -> None:
         sys.exit(7)
 

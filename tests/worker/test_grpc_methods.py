@@ -236,6 +236,16 @@ def test_system_exit_in_a_handler_ends_its_call_only(relay: GrpcRelay) -> None:
     assert relay.rpc("t.S/Upper", b"x").wait().messages == [b"X"]
 
 
+@pytest.mark.parametrize(("how", "code"), [(b"return", b"0"), (b"exit", b"9"), (b"raise", b"1")])
+def test_a_fork_that_comes_back_ends_and_says_nothing_to_the_server(
+    relay: GrpcRelay, how: bytes, code: bytes
+) -> None:
+    assert relay.rpc("t.S/Fork", how).wait().messages == [code]
+    assert relay.rpc("t.S/Upper", b"x").wait().messages == [b"X"]
+    assert ("ValueError: in the child" in relay.process.stderr) is (how == b"raise")
+    assert relay.process.stop() == 0
+
+
 def test_answer_that_is_no_bytes_is_internal(relay: GrpcRelay) -> None:
     assert relay.rpc("t.S/None", b"").wait().status == (13, "Failed to serialize response!")
     assert "should be bytes, not NoneType" in relay.process.stderr

@@ -55,6 +55,15 @@ def test_each_request_starts_from_the_state_and_context_of_the_lifespan(mux: Mux
         assert relay.get("/state").body == b"at startup 1 by lifespan none"
 
 
+@pytest.mark.parametrize(("query", "code"), [("", 0), ("exit", 9), ("raise", 1)])
+def test_a_fork_that_comes_back_ends_and_says_nothing_to_the_server(mux: Mux, query: str, code: int) -> None:
+    relay = mux("sdk_apps:site")
+    assert relay.get(f"/fork?{query}").body == b"the child ended with %d" % code
+    assert relay.get("/").body == b"hello"
+    assert ("ValueError: in the child" in relay.process.stderr) is (query == "raise")
+    assert relay.process.stop() == 0
+
+
 def test_tasks_are_real_tasks(mux: Mux) -> None:
     assert mux("sdk_apps:site").get("/group").body == b"[1, 2]"
 

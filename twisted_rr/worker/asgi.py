@@ -115,6 +115,8 @@ class AsgiServer(LoopServer):
         except BaseException as error:
             self._failed(exchange, error)
         else:
+            if forks.child:
+                forks.end_child()
             if exchange.phase != ENDED or exchange.gone:
                 self._returned(exchange)
         if exchange.timer is not None:
@@ -128,10 +130,11 @@ class AsgiServer(LoopServer):
             say(f"{exchange.describe()}: {wrong}")
 
     def _failed(self, exchange: Exchange, error: BaseException) -> None:
+        headline = f"The ASGI application failed in {exchange.describe()}"
         if forks.child:
-            forks.leave(error)
+            forks.end_child(error, headline)
         if not (exchange.gone and isinstance(error, (asyncio.CancelledError, OSError))):
-            tell_failure(f"The ASGI application failed in {exchange.describe()}", error)
+            tell_failure(headline, error)
         exchange.failed(error)
 
 

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         return OK
     code = _run(application, interface, relay, options, template is not None)
     if template is not None:
-        template.leave(code)
+        template.finish(code)
     return code
 
 

@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 from twisted_rr.worker.descriptors import Relay
+from twisted_rr.worker.report import tell_failure
 
 child = False
 """This process is a fork of a worker."""
@@ -33,18 +34,25 @@ def guard(relay: Relay) -> None:
     os.register_at_fork(after_in_child=in_child)
 
 
-def leave(error: BaseException | None = None) -> NoReturn:
+def end_child(error: BaseException | None = None, headline: str = "") -> NoReturn:
     """End a forked child that came back to the SDK, out of its application's call: the call is its parent's.
 
-    Its exit code is what it would be for a program: that of SystemExit, 1 after another exception, else 0. Nothing that
-    the parent registered with atexit is run.
+    Its exit code is what it would be for a program: that of SystemExit, 1 after another exception, which is told below
+    *headline*, else 0. Nothing that the parent registered with atexit is run.
     """
     code = 0 if error is None else 1
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        tell_failure(headline, error)
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, with what it has printed: nothing else of Python's own end is run."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
+        except (AttributeError, OSError, ValueError):
             continue  # there is nobody to tell
     os._exit(code & 0xFF)

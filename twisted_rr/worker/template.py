@@ -22,7 +22,7 @@ import threading
 import time
 from typing import Any, Final, NoReturn
 
-from twisted_rr.worker import descriptors
+from twisted_rr.worker import descriptors, forks
 from twisted_rr.worker.descriptors import Relay
 
 _LOWEST: Final = 10
@@ -132,7 +132,7 @@ def serve(control: Control) -> Relay | None:
     return None
 
 
-def leave(code: int) -> NoReturn:
+def finish(code: int) -> NoReturn:
     """End this worker as Python ends, but for its last step: taking every module and object apart.
 
     That would touch, and so copy, all memory that is shared with the template: 10 to 15 ms of the CPU for a process
@@ -141,11 +141,8 @@ def leave(code: int) -> NoReturn:
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
     finally:
-        os._exit(code)
+        forks.leave(code)
 
 
 def _fork() -> bool:

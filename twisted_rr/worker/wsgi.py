@@ -90,16 +90,14 @@ def run(application: Application, environ: Environ, channel: Channel, heads: Hea
         _failed(environ, channel, response, error)
         return
     if forks.child:
-        forks.leave()
+        forks.end_child()
     if channel.gone and not response.ended:
         channel.stop()
 
 
 def _failed(environ: Environ, channel: Channel, response: Response, error: BaseException) -> None:
     if forks.child:
-        if not isinstance(error, SystemExit):
-            report(environ, error)
-        forks.leave(error)
+        forks.end_child(error, _headline(environ))
     if channel.gone:
         if not isinstance(error, Disconnected):
             report(environ, error)
@@ -113,8 +111,12 @@ def _failed(environ: Environ, channel: Channel, response: Response, error: BaseE
 
 def report(environ: Environ, error: BaseException) -> None:
     """Print the application's traceback to the server's log."""
+    tell_failure(_headline(environ), error)
+
+
+def _headline(environ: Environ) -> str:
     where = f"{environ.get('REQUEST_METHOD')} {environ.get('PATH_INFO')}"
-    tell_failure(f"The WSGI application failed in {ascii(where)[1:-1]}", error)
+    return f"The WSGI application failed in {ascii(where)[1:-1]}"
 
 
 class Response:

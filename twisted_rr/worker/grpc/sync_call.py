@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from twisted_rr.wire.grpc_context import Call
 from twisted_rr.wire.grpc_status import CANCELLED
+from twisted_rr.worker import forks
 from twisted_rr.worker.grpc.call import GrpcCall, run_callbacks
 from twisted_rr.worker.grpc.context import BaseContext, note_abort
 from twisted_rr.worker.grpc.services import Method
@@ -252,10 +253,14 @@ def _run(call: SyncCall) -> None:
             data = call.encoded(response)
     # SystemExit too: a handler that raises it must not take the other calls with it.
     except BaseException as error:
+        if forks.child:
+            forks.end_child(error, f"{method.path}: {doing}")
         if not isinstance(error, (Aborted, CallOver)):
             tell_failure(f"{method.path}: {doing}", error)
         call.conclude(error, doing, None)
         return
+    if forks.child:
+        forks.end_child()
     call.conclude(None, "", data)
 
 
