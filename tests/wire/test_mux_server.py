@@ -601,6 +601,22 @@ def test_a_message_above_the_limit_ends_its_call_alone():
     assert server.owner.free == [call, other]
 
 
+@pytest.mark.parametrize("context", [b"", b"status"])
+@pytest.mark.parametrize("parts", [(b"12345678901",), (b"123456", b"78901")])
+def test_a_message_above_the_limit_that_ends_its_call_frees_its_slot(parts, context):
+    server = MuxServer(max_message=10)
+    call, other = server.opened(more=True), server.opened()
+    for part in parts[:-1]:
+        server.end.feed(call_frame(1, b"", part, STREAM | MESSAGE | PART))
+    server.end.feed(call_frame(1, context, parts[-1], MESSAGE))
+    assert call.to.events == [("failed", "ApplicationError", "a message of more than 10 bytes")]
+    assert server.owner.free == [call]
+    assert (server.end.load, list(server.end.calls)) == (1, [2])
+    assert frames(server.end) == []
+    server.end.feed(call_frame(2, HEAD, b""))
+    assert server.owner.free == [call, other]
+
+
 @pytest.mark.parametrize(
     ("bits", "reason"), [(STREAM, "between the parts"), (STREAM | MESSAGE | TEXT, "text in one part only")]
 )

@@ -519,8 +519,11 @@ class MuxServerEnd:
             call.to.context(self.codec, context, b"", True)
         whole = self._assemble(call, text, bits & PART != 0, data[middle : middle + size])
         if whole is None:
-            if not more and not call.ended:
-                raise wrong(f"call {call.id}: ended inside a message", data, pos)
+            if not more:
+                if not call.ended:
+                    raise wrong(f"call {call.id}: ended inside a message", data, pos)
+                if call.id in self.calls:  # given up just now, and this was its terminal frame
+                    self._over(call, None)
         elif more:
             call.to.message(whole, text, True)
         else:
