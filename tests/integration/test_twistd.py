@@ -108,13 +108,17 @@ def test_a_busy_port_ends_with_1_and_is_named(tmp_path, foreground):
             text=True,
             timeout=30,
         )
-        said = (
-            done.stdout + done.stderr + (tmp_path / "twistd.log").read_text()
-            if (tmp_path / "twistd.log").exists()
-            else done.stdout + done.stderr
+
+        def said() -> str:
+            log = tmp_path / "twistd.log"
+            return done.stdout + done.stderr + (log.read_text() if log.exists() else "")
+
+        assert done.returncode == 1, said()
+        # A daemon's parent ends before the daemon has written all of it.
+        until(
+            lambda: f"{port} (http.address)" in said() and "in use" in said(),
+            why=f"the port is not in\n{said()}",
         )
-        assert done.returncode == 1, said
-        assert f"{port} (http.address)" in said and "in use" in said
 
 
 def test_a_failing_worker_ends_the_foreground_server_with_1(tmp_path):

@@ -1,9 +1,12 @@
 """Contexts of an HTTP call to a one-call worker, with Google's protobuf as the oracle (protocol.md 4.2, 4.6)."""
 
 import json
+from collections import Counter
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,15 +161,29 @@ def agree(data):
     message = PB_RESPONSE()
     try:
         message.ParseFromString(data)
-    except Exception:
-        with pytest.raises(FrameError):
-            decode_single_response(CODEC_PROTO, data)
+    except DecodeError as error:
+        # A name that is no UTF-8 is read here and refused by the front, as any other that is no token.
+        if "UTF-8" not in str(error):
+            with pytest.raises(FrameError):
+                decode_single_response(CODEC_PROTO, data)
         return
     status, headers = decode_single_response(CODEC_PROTO, data)
     assert status == message.status
-    assert sorted(headers) == sorted(
+    read = sorted(
         (name.encode(), value) for name, values in message.headers.items() for value in values.value
     )
+    if any(field.field_number == 2 for field in UnknownFieldSet(message)):
+        # An entry of the map with a key or value of another wire type: Google's C reader puts it aside whole, its
+        # other readers and ours take what can be read of it.
+        assert not Counter(read) - Counter(headers)
+    else:
+        assert sorted(headers) == read
+
+
+def test_an_entry_with_a_key_of_another_type_is_read_without_it():
+    bent = b"\x08\x80\x01\x12\x06\x08\x00\x12\x02\n\x00"
+    agree(bent)
+    assert decode_single_response(CODEC_PROTO, bent) == (128, [(b"", b"")])
 
 
 @given(st.binary(max_size=60))
