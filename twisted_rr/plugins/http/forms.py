@@ -5,7 +5,6 @@ Left out: multipart bodies (`multipart`) and the files in them (`uploads`), whic
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ MAX_LEVEL = 127
 
 _RUNS = re.compile(r"\[+|\]+|[^\[\]]+")
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 _HTML = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
@@ -50,17 +50,12 @@ class FormTooLarge(BadForm):
     status: ClassVar[int] = 413
 
 
-def _each_byte(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return "\ufffd" * (error.end - error.start), error.end
-
-
-codecs.register_error("twisted_rr.each-byte", _each_byte)
-
-
 def text(data: bytes) -> str:
     """*data* as UTF-8, U+FFFD for each byte that is none: what Go makes of it."""
-    return data.decode("utf-8", "twisted_rr.each-byte")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return _NO_UTF8.sub("\ufffd", data.decode("utf-8", "surrogateescape"))
 
 
 EMPTY: Final = b"{}"
