@@ -9,7 +9,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -101,15 +100,22 @@ def read_config(
     dotenv: str | None = None,
     plugins: Mapping[str, ServerPlugin] | None = None,
     folder: str | os.PathLike[str] = ".",
+    workdir: str | os.PathLike[str] | None = None,
 ) -> Config:
     """Read a file, or a dict with the same keys; raises `ConfigError` with every problem.
 
-    Relative paths are resolved from *folder*.
+    *source* is resolved from *folder*, and the files in it from its own folder unless *workdir* is another.
     """
     environ = os.environ if environ is None else environ
     plugins = discover() if plugins is None else plugins
     return load(
-        source, registry(plugins), overrides=overrides, environ=environ, dotenv=dotenv, directory=folder
+        source,
+        registry(plugins),
+        overrides=overrides,
+        environ=environ,
+        dotenv=dotenv,
+        directory=folder,
+        workdir=workdir,
     )
 
 
@@ -289,12 +295,12 @@ class Builder:
         return list(self.providers.get(interface, ()))
 
     def server_settings(self, config: Config) -> ServerSettings:
-        """The section ``server``. Workers of a file run in that file's folder, as under RoadRunner.
+        """The section ``server``. Workers of a file run in the folder of its relative files, as under RoadRunner.
 
         Links are followed now, so that a reload finds where they lead by then.
         """
         server: ServerSettings = config.settings("server") or ServerSettings()
-        folder = str(Path(config.file).parent) if config.file else self._folder
+        folder = config.folder or self._folder
         if server.directory or not folder:
             return server
         return attrs.evolve(server, directory=os.path.realpath(folder))

@@ -1,12 +1,16 @@
 """The commands that start nothing: what they print and how they exit."""
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
+from twisted.internet.testing import MemoryReactorClock
 
 import twisted_rr
+from twisted_rr.build import Builder, read_config
 from twisted_rr.cli.main import cli
+from twisted_rr.tap import Options
 
 
 @pytest.fixture
@@ -141,3 +145,70 @@ def test_a_budget_that_does_not_fit_is_shown_where_it_was_written(run, tmp_path,
     done = run("config", "check", str(file))
     assert done.exit_code == 1
     assert f"error: {file}:{place}" in done.output
+
+
+# ------------------------------------------------------------------------- relative paths
+
+NAMES_A_FILE = GOOD + "logs: {output: log/rr.log}\ngrpc: {listen: ':9001', proto: [api/*.proto]}\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A configuration in a folder of its own, and another that has what it names."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/rr.yaml").write_text(NAMES_A_FILE)
+    for name in ("conf", "app"):
+        (tmp_path / name / "api").mkdir(parents=True)
+    (tmp_path / "conf/api/a.proto").write_text('syntax = "proto3"; package conf;')
+    return tmp_path
+
+
+def test_files_are_sought_beside_the_configuration_whoever_looks(run, folder):
+    for words in (
+        ("config", "check", "conf/rr.yaml"),
+        ("config", "show", "conf/rr.yaml"),
+        ("serve", "-c", "conf/rr.yaml", "--print-config"),
+    ):
+        result = run(*words)
+        assert result.exit_code == 0, result.output
+
+
+def test_the_path_that_was_tried_is_told_whole(run, folder):
+    (folder / "conf/api/a.proto").unlink()
+    assert (
+        f"grpc.proto: {folder}/conf/api/*.proto: no file matches"
+        in run("config", "check", "conf/rr.yaml").output
+    )
+    assert f"cannot read {folder}/none.yaml: No such file" in run("config", "check", "none.yaml").output
+
+
+def test_a_working_directory_is_where_every_path_begins_that_of_the_configuration_too(run, folder):
+    """As RoadRunner has it."""
+    for words in (("config", "check"), ("serve", "--print-config", "-c")):
+        result = run(*words, "../conf/rr.yaml", "-w", "app")
+        assert result.exit_code == 1 and f"{folder}/app/api/*.proto" in result.output, result.output
+        (folder / "app/api/a.proto").write_text('syntax = "proto3"; package app;')
+        os.chdir(folder)  # `serve` went elsewhere
+        assert run(*words, "../conf/rr.yaml", "-w", "app").exit_code == 0
+        os.chdir(folder)
+        assert run(*words, "conf/rr.yaml", "-w", "app").exit_code == 1
+        os.chdir(folder)
+        (folder / "app/api/a.proto").unlink()
+
+
+def test_under_twistd_they_are_the_same(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    options = Options()
+    options.parseOptions(["--config", "conf/rr.yaml"])
+    assert options["settings"].settings("logs").output == (f"{folder}/conf/log/rr.log",)
+
+
+def test_workers_run_in_the_folder_of_relative_files(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    source = str(folder / "conf/rr.yaml")
+    for workdir, expected in ((None, "conf"), ("app", "app")):
+        if workdir:
+            (folder / "app/api/a.proto").write_text('syntax = "proto3"; package app;')
+        config = read_config(source, workdir=workdir)
+        server = Builder(config, MemoryReactorClock(), {}, environ={}, clock=None, on_failure=None)
+        assert server.server_settings(config).directory == str((folder / expected).resolve())

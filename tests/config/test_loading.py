@@ -1,6 +1,7 @@
 """From files to settings: order, includes, dotenv, overrides, versions, sections that are not served."""
 
 import json
+from pathlib import Path
 
 import attrs
 import pytest
@@ -89,7 +90,10 @@ def test_json_files_are_read_by_json_s_rules(write):
 
 def test_a_file_that_cannot_be_used_at_all(write):
     folder = write(empty_yaml="# nothing\n", list_yaml="- a\n", broken_yaml="a: [\n")
-    assert problems("none.yaml", directory=folder) == ["none.yaml: cannot be read: No such file or directory"]
+    told = [f"none.yaml: cannot read {folder}/none.yaml: No such file or directory"]
+    assert problems("none.yaml", directory=folder) == told
+    absolute = str(folder / "none.yaml")
+    assert problems(absolute) == [f"{absolute}: cannot be read: No such file or directory"]
     assert problems("empty.yaml", directory=folder) == ["empty.yaml: the file is empty"]
     assert problems("list.yaml", directory=folder) == [
         "list.yaml:1:1: expected sections, each with its keys, not a list"
@@ -375,11 +379,37 @@ def test_overrides_win_over_includes_unlike_in_roadrunner(write):
 
 def test_includes_are_sought_in_the_working_directory_then_beside_the_file(write):
     folder = write(sub__rr_yaml=GOOD + "include: a.yaml b.yaml\n", a_yaml='version: "3"\nkv: {a: 1}\n')
-    (folder / "sub/a.yaml").write_text('version: "3"\nkv: {wrong: 1}\n')
+    (folder / "sub/a.yaml").write_text('version: "3"\nkv: {beside: 1}\n')
     (folder / "sub/b.yaml").write_text('version: "3"\nserver: {command: b}\n')
-    config = load("sub/rr.yaml", registry(), directory=folder)
+    config = load("sub/rr.yaml", registry(), directory=folder, workdir=".")
     assert config.settings("kv") == {"a": 1}
     assert config.settings("server").command == ("b",)
+    # Without a working directory of its own that is the folder of the file, not the one of who starts it.
+    assert load("sub/rr.yaml", registry(), directory=folder).settings("kv") == {"beside": 1}
+
+
+def test_relative_files_are_the_configurations_wherever_it_is_read_from(write, monkeypatch):
+    folder = write(
+        sub__rr_yaml=GOOD + "logs: {output: [stderr, x/rr.log, /var/rr.log]}\n", one="N=1\n", two="N=2\n"
+    )
+    monkeypatch.chdir(folder)
+    for source in ("sub/rr.yaml", "./sub/rr.yaml", str(folder / "sub/rr.yaml")):
+        config = load(source, registry())
+        assert config.settings("logs").output == ("stderr", f"{config.folder}/x/rr.log", "/var/rr.log")
+        assert Path(config.folder).is_absolute() and Path(config.folder).samefile(folder / "sub")
+    told = load("sub/rr.yaml", registry(), workdir=folder, dotenv="one").settings("logs").output[1]
+    assert told == f"{folder}/x/rr.log"
+    (reason,) = problems("sub/rr.yaml", dotenv="one")
+    assert f"cannot read {folder}/sub/one: No such file" in reason
+
+
+def test_a_folder_that_is_a_link_is_not_followed(write):
+    """What it leads to may be another one by the time that the file is opened."""
+    folder = write(real__rr_yaml=GOOD + "logs: {output: rr.log}\n")
+    (folder / "current").symlink_to("real")
+    assert load("current/rr.yaml", registry(), directory=folder).settings("logs").output == (
+        f"{folder}/current/rr.log",
+    )
 
 
 def test_problems_of_includes_are_told_by_their_file(write):
@@ -395,7 +425,7 @@ def test_problems_of_includes_are_told_by_their_file(write):
         "a.yaml:3:1: include: works in the main file only; name every file there",
         "a.yaml:4:1: envfile: works in the main file only; name every file there",
         "b.yaml:2:1: not YAML: did not find expected node content while parsing a flow node",
-        "rr.yaml:5:1: include: cannot read none.yaml: No such file or directory",
+        f"rr.yaml:5:1: include: cannot read {folder}/none.yaml: No such file or directory",
     ]
     assert problems(GOOD + "include: {a: 1}\n") == [
         "<text>:5:10: include: expected a list, each of it a path, not a map"

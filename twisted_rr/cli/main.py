@@ -30,6 +30,9 @@ _overrides = click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="set one key; may be repeated"
 )
 _dotenv = click.option("--dotenv", metavar="FILE", help="a file of environment variables to read first")
+_workdir = click.option(
+    "-w", "--workdir", metavar="DIR", help="work in this directory instead of the configuration's"
+)
 
 
 def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -58,7 +61,7 @@ def cli() -> None:
 @_config
 @_overrides
 @_dotenv
-@click.option("-w", "--workdir", metavar="DIR", help="work in this directory instead of the configuration's")
+@_workdir
 @click.option(
     "--host", help="address to listen on, or unix:PATH [HOST, else 127.0.0.1; 0.0.0.0 in a container]"
 )
@@ -112,7 +115,13 @@ def serve(
     try:
         plugins = discover()
         read = functools.partial(
-            read_config, source, overrides=overrides, dotenv=dotenv, plugins=plugins, folder=folder
+            read_config,
+            source,
+            overrides=overrides,
+            dotenv=dotenv,
+            plugins=plugins,
+            folder=folder,
+            workdir=folder,
         )
         found = read()
     except ConfigError as error:
@@ -149,12 +158,10 @@ def _source(
             raise click.UsageError(
                 f"{', '.join(given)}: only with MODULE:ATTRIBUTE; a configuration is changed with -o"
             )
-        path = Path(config or ".rr.yaml")
+        # As RoadRunner: with -w the configuration's own path begins there too.
+        path = Path(here, workdir or "", config or ".rr.yaml")
         if config is None and not path.exists():
-            raise click.UsageError(
-                "say what to serve: MODULE:ATTRIBUTE, or -c FILE (there is no .rr.yaml here)"
-            )
-        path = here / path
+            raise click.UsageError(f"say what to serve: MODULE:ATTRIBUTE, or -c FILE (there is no {path})")
         folder = str(here / workdir if workdir else path.parent)
         _change_directory(folder)
         return str(path), folder
@@ -251,8 +258,11 @@ def config_group() -> None:
 @click.argument("file", default=".rr.yaml")
 @_overrides
 @_dotenv
+@_workdir
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
-def config_check(file: str, overrides: tuple[str, ...], dotenv: str | None, as_json: bool) -> None:
+def config_check(
+    file: str, overrides: tuple[str, ...], dotenv: str | None, workdir: str | None, as_json: bool
+) -> None:
     """Print every problem of FILE at once; exit with 0 when there is none, else with 1."""
     from twisted_rr.build import plan_budget, registry
     from twisted_rr.discovery import discover
@@ -263,6 +273,8 @@ def config_check(file: str, overrides: tuple[str, ...], dotenv: str | None, as_j
             registry(discover()),
             overrides,
             os.environ,
+            directory=workdir or ".",
+            workdir="." if workdir else None,
             dotenv=dotenv,
             as_json=as_json,
             whole=lambda config: plan_budget(config, os.environ)[1],
@@ -277,14 +289,22 @@ def config_check(file: str, overrides: tuple[str, ...], dotenv: str | None, as_j
 @click.argument("file", default=".rr.yaml")
 @_overrides
 @_dotenv
-def config_show(file: str, overrides: tuple[str, ...], dotenv: str | None) -> None:
+@_workdir
+def config_show(file: str, overrides: tuple[str, ...], dotenv: str | None, workdir: str | None) -> None:
     """Print FILE with includes, variables and overrides applied, secrets masked."""
     from twisted_rr.build import read_config, registry
     from twisted_rr.discovery import discover
 
     plugins = discover()
     try:
-        read = read_config(file, overrides=overrides, dotenv=dotenv, plugins=plugins)
+        read = read_config(
+            file,
+            overrides=overrides,
+            dotenv=dotenv,
+            plugins=plugins,
+            folder=workdir or ".",
+            workdir="." if workdir else None,
+        )
     except RRError as error:
         _fail(error)
     click.echo(render(masked(read.data, registry(plugins)), registry(plugins)), nl=False)

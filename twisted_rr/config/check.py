@@ -26,6 +26,7 @@ def check(
     environ: Mapping[str, str] | None = None,
     *,
     directory: str | os.PathLike[str] = ".",
+    workdir: str | os.PathLike[str] | None = None,
     dotenv: str | None = None,
     as_json: bool = False,
     whole: Callable[[Config], Iterable[str]] = lambda config: (),
@@ -34,7 +35,9 @@ def check(
 
     :param whole: looks at a configuration whose keys are all right: gives warnings, raises `ConfigError`.
     """
-    config, report = attempt(source, registry, overrides, environ, directory=directory, dotenv=dotenv)
+    config, report = attempt(
+        source, registry, overrides, environ, directory=directory, workdir=workdir, dotenv=dotenv
+    )
     if config is not None:
         try:
             report.warnings += [ConfigProblem("", warning) for warning in whole(config)]

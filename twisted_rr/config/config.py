@@ -25,6 +25,7 @@ class Config:
 
     :ivar source: the main file's path, or a name for what was given in memory.
     :ivar files: every file that was read, to be watched for changes.
+    :ivar folder: where its relative files are looked for, its links not followed; empty for what was given in memory.
     :ivar sections: names of the sections that are there and served, without the general ones' defaults.
     :ivar unserved: sections of RoadRunner that are there and not served (``compat.unserved: warn``).
     :ivar warnings: each with place, key path and reason.
@@ -35,6 +36,7 @@ class Config:
 
     source: str
     files: tuple[str, ...] = ()
+    folder: str = ""
     sections: tuple[str, ...] = ()
     unserved: tuple[str, ...] = ()
     warnings: tuple[ConfigProblem, ...] = ()

@@ -37,6 +37,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     *,
     directory: str | os.PathLike[str] = ".",
+    workdir: str | os.PathLike[str] | None = None,
     dotenv: str | None = None,
 ) -> Config:
     """Read and check a configuration; raises `ConfigError` with every problem that was found.
@@ -45,10 +46,13 @@ def load(
         taken as they are (no variables).
     :param overrides: ``key=value`` texts; the last one wins, and all win over every file.
     :param environ: the variables for ``${NAME}``; None means none. It is not changed.
-    :param directory: the working directory, from which *source* and includes are resolved.
-    :param dotenv: a dotenv file, from *directory*; the variable ``DOTENV_PATH`` wins over it.
+    :param directory: the working directory, from which *source* and *workdir* are resolved.
+    :param workdir: the folder that the files in the configuration are relative to; by default the one it lies in.
+    :param dotenv: a dotenv file, from that folder; the variable ``DOTENV_PATH`` wins over it.
     """
-    config, report = attempt(source, registry, overrides, environ, directory=directory, dotenv=dotenv)
+    config, report = attempt(
+        source, registry, overrides, environ, directory=directory, workdir=workdir, dotenv=dotenv
+    )
     if config is None:
         raise ConfigError(report.problems)
     return config
@@ -61,10 +65,11 @@ def attempt(
     environ: Mapping[str, str] | None = None,
     *,
     directory: str | os.PathLike[str] = ".",
+    workdir: str | os.PathLike[str] | None = None,
     dotenv: str | None = None,
 ) -> tuple[Config | None, Report]:
     """The same, for who wants the warnings too when there are problems: None, and the report."""
-    loading = _Loading(registry, dict(environ or {}), Path(directory))
+    loading = _Loading(registry, dict(environ or {}), Path(os.getcwd(), directory), workdir)
     try:
         config = loading.load(source, overrides, dotenv)
     except _Stopped:
@@ -80,10 +85,17 @@ class _Stopped(Exception):
 class _Loading:
     """One run of `load`: the report and the environment as it grows."""
 
-    def __init__(self, registry: Registry, environ: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        environ: dict[str, str],
+        directory: Path,
+        workdir: str | os.PathLike[str] | None,
+    ) -> None:
         self._registry = registry
         self._environ = environ
         self._directory = directory
+        self._workdir = workdir
         self.report = Report()
         self._top = Place("", self.report)
         self._files: list[str] = []
@@ -91,9 +103,11 @@ class _Loading:
     def load(
         self, source: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str], dotenv: str | None
     ) -> Config:
+        folder = self._folder_of(source)
+        self.report.folder = str(folder)
         dotenv = self._environ.get("DOTENV_PATH") or dotenv
         if dotenv:
-            self._read_dotenv(self._directory / dotenv, Mark("--dotenv"), "")
+            self._read_dotenv(folder / dotenv, Mark("--dotenv"), "")
         name, root = self._main(source)
         early = [one for one in self._parsed(overrides, Report()) if one.path[0] in _EARLY]
         root = overriding.apply(root, early, self._registry, self.report)
@@ -107,6 +121,14 @@ class _Loading:
         return self._validated(name, root)
 
     # ---------------------------------------------------------------- files
+
+    def _folder_of(self, source: str | os.PathLike[str] | Mapping[str, Any]) -> Path:
+        """Where relative files are: RoadRunner changes into that folder, which a library must not."""
+        if self._workdir is not None:
+            return self._directory / self._workdir
+        if isinstance(source, Mapping) or "\n" in os.fspath(source):
+            return self._directory
+        return (self._directory / source).parent
 
     def _main(self, source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, MapNode]:
         if isinstance(source, Mapping):
@@ -140,7 +162,7 @@ class _Loading:
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
-            what = f"cannot read {name}" if mark else "cannot be read"
+            what = "cannot be read" if name == str(path) and mark is None else f"cannot read {path}"
             self.report.problem(key, f"{what}: {error.strerror}", mark or Mark(name))
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
@@ -199,9 +221,10 @@ class _Loading:
 
     def _included(self, name: str, folder: Path, mark: Mark) -> Mapping[str, Entry]:
         """The sections of one included file; each replaces the one of the main file, as in RoadRunner."""
-        path = self._directory / name
-        if not path.exists():
-            path = self._directory / folder / name
+        beside = self._directory / folder / name
+        path = Path(self.report.folder, name)
+        if not path.exists() and beside.exists():
+            path = beside
         text = self._text(path, name, mark, "include")
         if text is None:
             return {}
@@ -232,6 +255,7 @@ class _Loading:
         return Config(
             source=name,
             files=tuple(dict.fromkeys(self._files)),
+            folder="" if name in (_MEMORY, _TEXT) else self.report.folder,
             sections=tuple(found),
             unserved=unserved,
             warnings=tuple(self.report.warnings),

@@ -29,10 +29,12 @@ class Report:
     """The problems and warnings found so far.
 
     :ivar unserved_is_fine: ``compat: {unserved: warn}``, which is known before anything else is read.
+    :ivar folder: where relative files are looked for, absolute; empty: wherever the process works by then.
     """
 
     def __init__(self) -> None:
         self.unserved_is_fine = False
+        self.folder = ""
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
 

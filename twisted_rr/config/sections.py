@@ -78,7 +78,8 @@ def _level() -> Any:
 
 def _output() -> Any:
     return key(
-        kinds.list_of(kinds.path()), doc="Where lines go: stderr, stdout or paths of files; several allowed."
+        kinds.list_of(kinds.file("stderr", "stdout")),
+        doc="Where lines go: stderr, stdout or paths of files; several allowed.",
     )
 
 
@@ -96,7 +97,7 @@ def _file_logger_options() -> Any:
 class FileLoggerSettings:
     """A log file with rotation; its lines are JSON."""
 
-    log_output: str = key(kinds.path(), required=True, doc="The file's path.")
+    log_output: str = key(kinds.file(), required=True, doc="The file's path.")
     max_size: int = key(
         kinds.integer(min=0), default=100, doc="Megabytes at which the file is rotated; 0: 100."
     )

@@ -186,7 +186,7 @@ class ServerSettings:
     relay_timeout: float = key(
         kinds.duration(), default=60.0, doc="", ignored="RoadRunner ignores it as well"
     )
-    directory: str = key(kinds.path(), default="", doc="the workers' working directory")
+    directory: str = key(kinds.file(), default="", doc="the workers' working directory")
     nice: int = key(kinds.integer(min=-20, max=19), default=0, doc="added to the workers' nice value")
     oom_score_adj: int | None = key(
         kinds.integer(min=-1000, max=1000), default=None, doc="the workers' oom_score_adj"

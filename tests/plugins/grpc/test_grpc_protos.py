@@ -269,6 +269,30 @@ def test_the_digest_changes_with_what_was_read(tmp_path: Path) -> None:
     assert load([f"{tmp_path}/a.proto"]).digest != before
 
 
+def test_a_link_that_moves_to_the_same_files_changes_no_digest(tmp_path: Path) -> None:
+    for release in ("1", "2"):
+        (tmp_path / release).mkdir()
+        written(tmp_path / release, a=service("S") + 'import "b.proto";', b=service("T"))
+    current = tmp_path / "current"
+    current.symlink_to("1")
+    before = load(["a.proto"], str(current)).digest
+    current.unlink()
+    current.symlink_to("2")
+    assert load(["a.proto"], str(current)).digest == before
+    written(tmp_path / "2", b=service("U"))
+    assert load(["a.proto"], str(current)).digest != before
+
+
+def test_relative_patterns_begin_in_the_folder_whatever_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "[a]{b,c}*"
+    folder.mkdir()
+    written(folder, x=service("S"))
+    assert load(["*.proto"], str(folder)).services["S"].path == f"{folder}/x.proto"
+    with pytest.raises(ProtoError) as caught:
+        load(["y.proto"], str(folder))
+    assert str(caught.value).startswith(f"{folder}/y.proto: no such file")
+
+
 def test_editions_are_read(tmp_path: Path) -> None:
     written(
         tmp_path, e='edition = "2023"; option features.field_presence = IMPLICIT; message M { int32 x = 1; }'

@@ -6,7 +6,7 @@
 
 from .base import Kind, custom
 from .containers import command, distinct, environment, list_of, map_of
-from .scalars import address, any_value, boolean, choice, file_mode, integer, number, path, string
+from .scalars import address, any_value, boolean, choice, file, file_mode, integer, number, path, string
 from .section import section
 from .units import duration, seconds, size_mb
 
@@ -21,6 +21,7 @@ __all__ = [
     "distinct",
     "duration",
     "environment",
+    "file",
     "file_mode",
     "integer",
     "list_of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import Any
 
@@ -106,6 +107,19 @@ class Path(Text):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1}
+
+
+class File(Path):
+    """A file's path, from the folder that relative ones are resolved from; or one of a few words."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        super().__init__()
+        self._words = words
+
+    def parse(self, node: Scalar, at: Place) -> str:
+        text = super().parse(node, at)
+        # Joined, not tidied: a folder that is a link is looked through when the file is opened.
+        return text if text in self._words else os.path.join(at.report.folder, text)
 
 
 class Choice(ScalarKind):
@@ -219,8 +233,16 @@ def string(expected: str = "a text", pattern: str | None = None) -> Kind:
 
 
 def path() -> Kind:
-    """A file's name -> str, as written: relative ones are resolved from the working directory."""
+    """A file's name -> str, as written: what relative ones are relative to is its reader's subject."""
     return Path()
+
+
+def file(*words: str) -> Kind:
+    """A file's path -> str. Relative ones are the configuration's: from its folder, or the one of ``serve -w``.
+
+    *words* stay as they are.
+    """
+    return File(words)
 
 
 def choice(*words: str) -> Kind:

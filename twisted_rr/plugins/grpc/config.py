@@ -44,7 +44,7 @@ class Protos(kinds.Kind):
         if not isinstance(patterns, tuple):
             return patterns
         try:
-            return ProtoFiles(patterns)
+            return ProtoFiles(patterns, at.report.folder)
         except ProtoError as error:
             return at.reject(node, str(error))
 
@@ -80,18 +80,21 @@ class ProtoFiles:
     patterns: tuple[str, ...]
     protos: ProtoSet = attrs.field(eq=lambda protos: protos.digest, repr=False)
 
-    def __init__(self, patterns: tuple[str, ...] = ()) -> None:
-        """:raises ProtoError: a pattern finds nothing, or a file cannot be read or does not parse."""
-        self.__attrs_init__(patterns, load(patterns))
+    def __init__(self, patterns: tuple[str, ...] = (), folder: str = "") -> None:
+        """*folder* is where relative patterns begin.
+
+        :raises ProtoError: a pattern finds nothing, or a file cannot be read or does not parse.
+        """
+        self.__attrs_init__(patterns, load(patterns, folder))
 
 
 @attrs.frozen(kw_only=True)
 class TlsSettings:
     """``grpc.tls``: served over TLS where it is there."""
 
-    private_key: str = key(kinds.path(), required=True, name="key", doc="the private key, PEM")
-    cert: str = key(kinds.path(), required=True, doc="the certificate and those above it, PEM")
-    root_ca: str = key(kinds.path(), default="", doc="who may sign the clients' certificates, PEM")
+    private_key: str = key(kinds.file(), required=True, name="key", doc="the private key, PEM")
+    cert: str = key(kinds.file(), required=True, doc="the certificate and those above it, PEM")
+    root_ca: str = key(kinds.file(), default="", doc="who may sign the clients' certificates, PEM")
     client_auth_type: str = key(
         kinds.choice(*AUTH_TYPES),
         default="",

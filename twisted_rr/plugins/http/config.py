@@ -75,7 +75,7 @@ class UploadSettings:
     """``http.uploads``: files of multipart forms, for one-call workers (protocol.md 4.5)."""
 
     dir: str = key(
-        kinds.path(), default="", doc="where uploaded files lie until the answer; the system's own"
+        kinds.file(), default="", doc="where uploaded files lie until the answer; the system's own"
     )
     allow: tuple[str, ...] = key(
         kinds.list_of(kinds.custom("a file extension such as .png", _extension)),

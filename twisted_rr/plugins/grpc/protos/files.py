@@ -75,25 +75,33 @@ class ProtoSet:
     digest: str = ""
 
 
-def load(patterns: Sequence[str]) -> ProtoSet:
-    """Read all files that *patterns* find, and what they import.
+def load(patterns: Sequence[str], folder: str = "") -> ProtoSet:
+    """Read all files that *patterns* find, relative ones in *folder*, and what they import.
 
     :raises ProtoError: a pattern finds nothing, or a file that it finds cannot be read or does not parse; an import
         that cannot be used is skipped.
     """
     reading = _Reading()
-    for path in _found(patterns):
+    for path in _found(patterns, folder):
         reading.listed(path)
     return reading.done()
 
 
-def _found(patterns: Sequence[str]) -> Iterator[str]:
+def _found(patterns: Sequence[str], folder: str) -> Iterator[str]:
     seen = set()
     for pattern in patterns:
-        paths = sorted({path for one in expand(pattern) for path in glob.glob(one, recursive=True)})
-        paths = [path for path in paths if os.path.isfile(path)]
+        # Not joined before: a folder may have brackets in its name.
+        named = {
+            path
+            for one in expand(pattern)
+            for path in glob.glob(one, root_dir=folder or None, recursive=True)
+        }
+        paths = [
+            path for path in (os.path.join(folder, name) for name in sorted(named)) if os.path.isfile(path)
+        ]
         if not paths:
-            raise ProtoError(pattern, "no such file" if not glob.has_magic(pattern) else "no file matches")
+            reason = "no file matches" if glob.has_magic(pattern) else "no such file"
+            raise ProtoError(os.path.join(folder, pattern), reason)
         for path in paths:
             full = os.path.realpath(path)
             if full not in seen:
@@ -135,10 +143,11 @@ class _Reading:
         """A file that the configuration names."""
         full = os.path.realpath(path)
         if full not in self._files:
-            self._read(full, path)
+            self._read(full, path, path)
         self._follow(full, os.path.dirname(full))
 
-    def _read(self, full: str, shown: str) -> None:
+    def _read(self, full: str, shown: str, name: str) -> None:
+        """*name* is the same wherever a link such as ``current`` leads, so that moving it changes no digest."""
         try:
             source = SOURCES[full] if full in SOURCES else Path(full).read_text("utf-8")
         except OSError as error:
@@ -146,7 +155,7 @@ class _Reading:
         except UnicodeDecodeError as error:
             raise ProtoError(shown, f"is not UTF-8 at byte {error.start}") from error
         self._files[full] = parse(shown, source)
-        self._hash.update(f"{full}\0{len(source)}\0{source}".encode())
+        self._hash.update(f"{name}\0{len(source)}\0{source}".encode())
 
     def _follow(self, full: str, base: str) -> None:
         """Read what *full* imports, and what that imports, all found from *base*."""
@@ -172,7 +181,7 @@ class _Reading:
             return ""
         if found not in self._files:
             try:
-                self._read(found, os.path.join(root, name) if root else name)
+                self._read(found, os.path.join(root, name) if root else name, name)
             except ProtoError as error:
                 self._missing.append(f"{self._files[importer].path} imports {name}: {error}")
                 return ""
