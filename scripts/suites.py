@@ -38,10 +38,12 @@ COMPUTING = 5
 FUZZ = os.environ.get("RR_FUZZ_HTTP2", "120")
 """Seconds of fuzzing HTTP/2, half for each of both fuzzers; what fails names its seed."""
 
+FUZZERS = ["tests/http2/test_http2_fuzz.py", "tests/http1/test_http1_fuzz.py"]
+"""In a process of their own: to look at what they cover would take as long again, and they cover nothing new."""
+
 NO_PYTHONS_BUSINESS = [
-    "--ignore=tests/http1/test_http1_fuzz.py",
+    *(f"--ignore={file}" for file in FUZZERS),
     "--ignore=tests/http1/test_http1_properties.py",
-    "--ignore=tests/http2/test_http2_fuzz.py",
     "--ignore=tests/draintest",
 ]
 """The long comparisons with other parsers and of the rig with itself: left out on a second Python."""
@@ -52,10 +54,14 @@ NOT_COMPILED = (
     "tests/integration/test_admin.py",
     "tests/integration/test_bad_input.py",
     "tests/integration/test_dev_mode.py",
+    "tests/integration/test_drain_requests.py",
     "tests/integration/test_embedding.py",
     "tests/integration/test_examples.py",
+    "tests/integration/test_faults.py",
+    "tests/integration/test_haproxy.py",
     "tests/integration/test_pool_crash_loop.py",
     "tests/integration/test_pool_on_init.py",
+    "tests/integration/test_pool_preload.py",
     "tests/integration/test_pool_spawner.py",
     "tests/integration/test_reload.py",
     "tests/integration/test_signals.py",
@@ -64,7 +70,8 @@ NOT_COMPILED = (
     "tests/integration/test_twistd.py",
     "tests/test_packaging.py",
 )
-"""Real servers whose subject is in modules that are never compiled: once is enough. So are those that judge times."""
+"""Real servers whose subject is in modules that are never compiled: once is enough. So are those that judge times, and
+most faults of the drain: test_invariants.py has one cell of each kind."""
 
 NOT_IN_THE_WHEEL = ("tests/test_deploy.py",)
 """What is about the checkout alone: the image, and what is copied into it."""
@@ -294,12 +301,11 @@ def parts(suite: Suite) -> list[Part]:
     if suite.name == "pure":
         found.append(Part(suite, "alone", ALONE, [*real, "--part=alone"]))
         found[0].runner = ("-m", "coverage", "run", "-m", "pytest")
+        found[0].arguments += [f"--ignore={file}" for file in FUZZERS]
         seed = os.environ.get("RR_FUZZ_SEED") or seed_of_the_tree()
         environ = {"RR_FUZZ_HTTP2": FUZZ, "RR_FUZZ_SEED": seed}
         # As long as the machine has nothing better to do.
-        found.append(
-            Part(suite, "fuzz", "fuzz", ["tests/http2/test_http2_fuzz.py"], environ=environ, nice=19)
-        )
+        found.append(Part(suite, "fuzz", "fuzz", FUZZERS, environ=environ, nice=19))
     return found
 
 

@@ -23,7 +23,7 @@ SECONDS = {
     "tests/integration/test_pool_exec_ttl.py": 140.0,
     "tests/integration/test_admin.py": 136.0,
     "tests/integration/test_pool_processes.py": 123.0,
-    "tests/integration/test_load.py": 108.0,
+    "tests/integration/test_load.py": 80.0,
     "tests/integration/test_drain_requests.py": 94.0,
     "tests/integration/test_pool_preload.py": 81.0,
     "tests/integration/test_bad_input.py": 63.0,
