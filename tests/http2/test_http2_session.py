@@ -475,6 +475,30 @@ def test_a_client_s_reset_frees_the_stream() -> None:
     assert front.session.open_streams == 1
 
 
+@pytest.mark.parametrize("when", ["writable", "closed"])
+def test_a_connection_whose_exchange_fails_within_a_flush_is_aborted(when: str) -> None:
+    """Nobody would ever ask for its output again, and its other calls would wait for ever."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    front = Front(answer=nothing, max_queued=1000)
+    front.feed(request(1) + request(3))
+    stream = front.exchanges[0].stream
+    if when == "writable":
+        front.writable = fail
+        stream.respond(OK)
+        assert not stream.send(b"x" * 2000)
+    else:
+        front.exchanges[0].closed = fail  # type: ignore[method-assign]
+        stream.respond(OK, b"x", True)
+    with pytest.raises(ZeroDivisionError):
+        front.flush()
+    assert front.transport.closing == "abort"
+    front.session.connection_lost()
+    assert front.exchanges[1].calls == ["reset 8"] and front.closings == 1
+
+
 def test_codes_have_names() -> None:
     assert name(0xB) == "ENHANCE_YOUR_CALM" and name(77) == "0x4d"
 

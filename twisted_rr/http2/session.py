@@ -141,6 +141,15 @@ class Session:
             return
         if self._is_lost or (self._is_waiting and not self.is_closing):
             return
+        try:
+            self._write()
+        except Exception:
+            # Nobody would ask for the output again, and everything on the connection wait for ever.
+            self._is_busy = False
+            self.transport.abortConnection()
+            raise
+
+    def _write(self) -> None:
         self._is_busy = True
         self.outbox.is_told = True
         data = self.outbox.take()
