@@ -8,6 +8,7 @@ from pool_world import World
 from twisted_rr.errors import CrashLoop, NoFreeWorker, WorkerDied, WorkerStartError
 from twisted_rr.pool.rolling import ResetFailed
 from twisted_rr.pool.state import WorkerState
+from twisted_rr.pool.turns import Turns
 from twisted_rr.testing.host import RecordingLog
 
 
@@ -537,6 +538,23 @@ def test_a_turn_is_not_lost_with_the_worker_whose_turn_it_is():
     other.answer_handshake()
     assert second.told_to_stop()
     assert world.new() == []
+
+
+def test_one_that_has_left_already_takes_no_turn_of_another():
+    class Going:
+        def __init__(self, left):
+            self.left = left
+            self.retired = False
+
+        def retire(self, state, limit):
+            self.retired = True
+
+    turns = Turns()
+    lost, waits = Going(left=True), Going(left=False)
+    for worker in (waits, lost):
+        turns.put_first(worker, WorkerState.MAX_JOBS, None)
+    turns.let_go(1)
+    assert waits.retired
 
 
 def test_one_that_waits_for_its_turn_and_dies_is_replaced_once():

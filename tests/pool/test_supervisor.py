@@ -242,6 +242,19 @@ def test_a_worker_above_its_memory_is_replaced(monkeypatch):
     assert len(world.new()) == 1
 
 
+def test_in_a_drain_nothing_is_said_of_memory_because_no_worker_is_replaced(monkeypatch):
+    monkeypatch.setattr(supervising, "usage", lambda pid, told, age: (300 << 20, 0.0))
+    log = RecordingLog()
+    world = World(num_workers=1, supervisor=supervised(max_worker_memory=200))
+    world.pool._supervisor._log = log
+    world.start()
+    world.open()
+    world.workers[0].request()
+    world.drain.begin("SIGTERM")
+    pass_time(world, 5, step=1.0)
+    assert log.lines("info") == []
+
+
 def test_a_limit_below_what_a_fresh_worker_needs_is_told_once_with_figures(monkeypatch):
     monkeypatch.setattr(supervising, "usage", lambda pid, told, age: (30 << 20, 0.0))
     log = RecordingLog()

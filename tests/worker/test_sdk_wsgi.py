@@ -379,6 +379,12 @@ def test_a_head_like_the_last_one_is_made_once_and_any_other_anew() -> None:
     assert heads.make("404 Not Found", wanted)[0] == b"3"
 
 
+def test_headers_that_can_be_read_once_are_nobody_elses() -> None:
+    heads = Heads(lambda status, headers: repr(headers).encode())
+    assert heads.make("200 OK", iter([("Set-Cookie", "mine")]))[0] == b"[(b'Set-Cookie', b'mine')]"  # type: ignore[arg-type]
+    assert heads.make("200 OK", [])[0] == b"[]"
+
+
 class Threads:
     """The server of one thread, which has nothing to wait for."""
 

@@ -137,6 +137,8 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         crew = self._pool.crew
+        if crew.draining:
+            return  # no worker is recycled then
         self._fitted.intersection_update(crew.workers)
         for worker in list(crew.workers):
             if worker.ready and not crew.goes(worker):

@@ -64,8 +64,9 @@ class Turns:
         """Enough others take calls: *surplus* workers that wait for their replacement retire."""
         while self._outgoing and surplus > 0:
             worker, state, limit = self._outgoing.popleft()
-            worker.retire(state, limit)
-            surplus -= 1
+            if not worker.left:  # who has ended by itself is not among those that are too many
+                worker.retire(state, limit)
+                surplus -= 1
 
     def forget(self, worker: Worker) -> None:
         """*worker* is gone, or goes otherwise, or stays."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import os
 import signal
 import sys
 from types import FrameType
@@ -50,7 +51,8 @@ def _write_tasks(number: int, at: FrameType | None) -> None:
             lines.append(f'  File "{name.co_filename}", line {frame.f_lineno} in {name.co_qualname}')
     if len(tasks) > MOST_TASKS:
         lines.append(f"and {len(tasks) - MOST_TASKS} more tasks")
-    sys.stderr.write("".join(line + "\n" for line in lines))
+    # Not by sys.stderr, which the signal may have found within a write of the application's.
+    os.write(2, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
 def _frames(task: object) -> list[FrameType]:

@@ -64,6 +64,8 @@ class Heads:
         """``(context, encoded headers, content-length or -1)`` of an answer. Raises RuntimeError."""
         last_status, last_headers, made = self._last
         if headers != last_headers or status != last_status:
+            if isinstance(headers, Iterator):
+                headers = list(headers)  # it can be read once, and they are kept
             encoded = encode_headers(headers)
             made = (self._encode(parse_status(status), encoded), encoded, _content_length(encoded))
             self._last = (status, list(headers), made)
