@@ -45,8 +45,9 @@ def something_is_served(plugins: Collection[str]) -> Rule:
     fronts = sorted(set(plugins) - _SERVES_NO_CLIENTS)
 
     def check(found: Mapping[str, Any], entries: Mapping[str, Entry], at: Place) -> None:
-        if entries and not any(name in found for name in fronts):
-            first = next(iter(entries.values()))
-            at.warn(first.mark, f"nothing is served: there is no section {' or '.join(fronts)}")
+        if not any(name in found for name in fronts):
+            first = next(iter(entries.values()), None)
+            reason = f"nothing is served: there is no section {' or '.join(fronts)}"
+            at.report.warning(at.path, reason, first.mark if first else None)
 
     return check

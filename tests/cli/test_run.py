@@ -15,13 +15,20 @@ def pool(name: str, *limits: int) -> Any:
     return SimpleNamespace(name=name, workers=lambda: [SimpleNamespace(limit=limit) for limit in limits])
 
 
-def server(*pools: Any) -> Any:
-    phases = {
-        "FRONT": [SimpleNamespace(address="0.0.0.0:8000"), SimpleNamespace(address="unix:///run/x.sock")],
-        "STATUS": [SimpleNamespace(address="127.0.0.1:2114"), object()],
-    }
+def front(name: str, address: str) -> Any:
+    return SimpleNamespace(name=name, address=address)
+
+
+HTTP = (front("http", "0.0.0.0:8000"), front("http", "unix:///run/x.sock"))
+
+
+def server(*pools: Any, fronts: tuple[Any, ...] = HTTP) -> Any:
+    phases = {"FRONT": list(fronts), "STATUS": [front("status", "127.0.0.1:2114"), object()]}
     return SimpleNamespace(
-        phase=phases.__getitem__, pools=lambda: list(pools), drain=SimpleNamespace(budget=Budget())
+        phase=phases.__getitem__,
+        fronts=lambda: list(fronts),
+        pools=lambda: list(pools),
+        drain=SimpleNamespace(budget=Budget()),
     )
 
 
@@ -31,6 +38,16 @@ def test_it_tells_where_and_how_long() -> None:
     assert facts["status"] == "http://127.0.0.1:2114"
     assert facts["stop"].startswith("within 30s")
     assert "workers" not in facts
+
+
+def test_a_grpc_front_is_no_page_for_a_browser() -> None:
+    fronts = (HTTP[0], front("grpc", "0.0.0.0:9001"), front("grpc", "unix:///run/g.sock"))
+    told = "http://127.0.0.1:8000, grpc 127.0.0.1:9001, unix:///run/g.sock"
+    assert start_facts(server(fronts=fronts))["serving"] == told
+
+
+def test_a_server_without_a_front_does_not_claim_to_serve() -> None:
+    assert start_facts(server(fronts=()))["serving"] == "nothing"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def test_a_file_that_serves_nothing_is_told_so():
     assert not read("server: {command: a}\n" + HTTP % "").warnings
 
 
+@pytest.mark.parametrize("rest", ("", "x-mine: {a: 1}\n"))
+def test_so_is_one_that_has_no_section_at_all(rest):
+    [warning] = read(rest).warnings
+    assert str(warning).startswith("nothing is served: there is no section ")
+
+
 @pytest.mark.parametrize(
     ("written", "bound"),
     [("127.0.0.1:81", "127.0.0.1:81"), (":81", "0.0.0.0:81"), ("tcp://127.0.0.1:81", "127.0.0.1:81")],

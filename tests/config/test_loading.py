@@ -7,6 +7,7 @@ import attrs
 import pytest
 from sample import SampleHttp, SamplePool, registry
 
+from twisted_rr import __version__
 from twisted_rr.config import Registry, kinds, load
 from twisted_rr.config.nodes import Mark, Scalar
 from twisted_rr.config.report import INVALID, Place, Report
@@ -160,9 +161,10 @@ def test_an_unknown_section_is_an_error_with_the_nearest_name():
 
 @pytest.mark.parametrize("name", ["grpc", "jobs", "amqp", "temporal", "rpc", "tcp", "otel", "google_pub_sub"])
 def test_a_section_that_only_roadrunner_serves_is_an_error(name):
-    assert problems(GOOD + f"{name}: {{a: 1}}\n") == [
-        f"<text>:5:1: {name}: is not served here, only by RoadRunner; compat: {{unserved: warn}} starts without it"
-    ]
+    (told,) = problems(GOOD + f"{name}: {{a: 1}}\n")
+    assert told.startswith(f"<text>:5:1: {name}: is not served by twisted_rr {__version__}")
+    assert told.endswith("; compat: {unserved: warn} starts without it")
+    assert ("(operators have the admin socket" in told) == (name == "rpc")
 
 
 def test_compat_makes_it_a_warning():
@@ -170,8 +172,8 @@ def test_compat_makes_it_a_warning():
     assert config.unserved == ("grpc", "jobs")
     assert warnings(config) == [
         "<text>:6:1: GRPC: keys are written in lower case: grpc",
-        "<text>:6:1: grpc: is not served here and has no effect",
-        "<text>:7:1: jobs: is not served here and has no effect",
+        f"<text>:6:1: grpc: is not served by twisted_rr {__version__} and has no effect",
+        f"<text>:7:1: jobs: is not served by twisted_rr {__version__} and has no effect",
     ]
 
 
@@ -184,7 +186,7 @@ def test_compat_holds_while_other_things_are_wrong():
 def test_a_bad_compat_is_told_besides():
     found = problems(GOOD + "compat: {unserved: wern}\ngrpc: {}\n")
     assert found[0].startswith("<text>:5:20: compat.unserved: expected one of error, warn")
-    assert found[1].startswith("<text>:6:1: grpc: is not served here")
+    assert found[1].startswith("<text>:6:1: grpc: is not served by twisted_rr")
 
 
 def test_an_empty_section_counts_as_absent_as_in_roadrunner():

@@ -118,9 +118,13 @@ def start_facts(server: Server) -> dict[str, str]:
     """What a person wants to know at the start: where, how many, how long a stop may take."""
     facts: dict[str, str] = {}
     for phase, name in (("FRONT", "serving"), ("STATUS", "status")):
-        urls = [url_of(child.address) for child in server.phase(phase) if hasattr(child, "address")]
+        urls = [
+            url_of(child.address, child.name) for child in server.phase(phase) if hasattr(child, "address")
+        ]
         if urls:
             facts[name] = ", ".join(urls)
+    if not server.fronts():
+        facts["serving"] = "nothing"
     pools = {pool.name: capacity_of(pool.workers()) for pool in server.pools()}
     if pools:
         one = len(pools) == 1
@@ -144,10 +148,14 @@ def describe_budget(budget: Budget) -> str:
     return f"within {budget.total:g}s{announce}"
 
 
-def url_of(address: str) -> str:
-    """What to type into a browser for a listener's address; a unix socket's path stays as it is."""
+def url_of(address: str, protocol: str = "http") -> str:
+    """What to type into a browser for a listener's address, or to give to a client of gRPC: it gets no scheme.
+
+    A unix socket's path stays as it is.
+    """
     if address.startswith("unix:"):
         return address
     host, _, port = address.rpartition(":")
     everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "127.0.0.1", "": "127.0.0.1"}
-    return f"http://{everywhere.get(host, host)}:{port}"
+    scheme = "grpc " if protocol == "grpc" else "http://"
+    return f"{scheme}{everywhere.get(host, host)}:{port}"

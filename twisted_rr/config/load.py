@@ -21,7 +21,7 @@ from .expand import expand
 from .json_source import read_json
 from .nodes import Entry, MapNode, Mark, Node, is_empty, to_plain
 from .overrides import Override
-from .registry import ROADRUNNER_SECTIONS, Registry
+from .registry import INSTEAD, ROADRUNNER_SECTIONS, Registry
 from .report import INVALID, Place, Report
 from .source import from_data, read_yaml
 
@@ -276,9 +276,8 @@ class _Loading:
         names = [
             name for name in present if name in ROADRUNNER_SECTIONS and name not in self._registry.sections
         ]
-        only = "" if self.report.unserved_is_fine else ", only by RoadRunner"
         for name in names:
-            self._top.child(name).unserved(present[name].mark, f"is not served here{only}")
+            self._top.child(name).unserved(present[name].mark, instead=INSTEAD.get(name, ""))
         return tuple(names)
 
     def _unserved_is_fine(self, entry: Entry | None) -> bool:

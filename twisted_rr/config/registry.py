@@ -25,6 +25,14 @@ ROADRUNNER_SECTIONS = frozenset(
     )
 )
 
+#: What may take the place of one that is not served.
+INSTEAD: Mapping[str, str] = {
+    "fileserver": "a web server or proxy in front can serve the files",
+    "metrics": "twisted-rr status --json has numbers of the fronts and pools",
+    "rpc": "operators have the admin socket: twisted-rr status, reset, reload, stop",
+    "service": "let systemd or the orchestrator run it",
+}
+
 
 @attrs.frozen
 class Section:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from .. import __version__
 from ..errors import ConfigProblem
 from .nodes import Mark, Node
 
@@ -69,12 +70,18 @@ class Place:
         self.report.problem(self.path, reason, at if isinstance(at, Mark) else at.mark)
         return INVALID
 
-    def unserved(self, at: Node | Mark, reason: str) -> Any:
-        """What RoadRunner serves and this server does not: None after a warning where ``compat`` says so, else INVALID."""
+    def unserved(self, at: Node | Mark, what: str = "", instead: str = "") -> Any:
+        """What RoadRunner serves and this server does not: None after a warning where ``compat`` says so, else INVALID.
+
+        *what* is told where the key says too little, *instead* what may take its place.
+        """
+        subject = f"{what} is" if what else "is"
+        reason = f"{subject} not served by twisted_rr {__version__}"
+        hint = f" ({instead})" if instead else ""
         if self.report.unserved_is_fine:
-            self.warn(at, f"{reason} and has no effect")
+            self.warn(at, f"{reason} and has no effect{hint}")
             return None
-        return self.reject(at, f"{reason}; compat: {{unserved: warn}} starts without it")
+        return self.reject(at, f"{reason}{hint}; compat: {{unserved: warn}} starts without it")
 
     def warn(self, at: Node | Mark, reason: str) -> None:
         """Record a warning."""

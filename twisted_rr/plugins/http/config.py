@@ -21,16 +21,20 @@ from .routes import OWN, RouteSettings, route_table
 
 MEGABYTE = 1 << 20
 
+_PROXY = "a proxy in front can do it"
+
 
 class NotServed(kinds.Kind):
     """A key of RoadRunner's that does nothing here yet: refused, unless it is empty or ``compat`` takes it.
 
     :param without: a key of the map; unless that is true, the map asks for nothing either.
+    :param instead: what may take its place.
     """
 
-    def __init__(self, what: str, without: str = "") -> None:
+    def __init__(self, what: str, without: str = "", instead: str = "") -> None:
         self._what = what
         self._without = without
+        self._instead = instead
         self.expected = f"nothing: {what} is not served yet"
 
     def read(self, node: Node, at: Place) -> Any:
@@ -42,7 +46,7 @@ class NotServed(kinds.Kind):
             if entry is None or (isinstance(entry.node, Scalar) and entry.node.text.lower() == "false"):
                 at.warn(node, f"has no effect: {self._what} is not served yet")
                 return None
-        return at.unserved(node, f"{self._what} is not served yet")
+        return at.unserved(node, self._what, self._instead)
 
     def schema(self) -> dict[str, Any]:
         """Only what is empty passes."""
@@ -134,10 +138,10 @@ class HttpSettings:
         kinds.integer(min=1024, max=1 << 20), default=32768, doc="bytes of a request's header fields"
     )
     max_headers: int = key(kinds.integer(min=8, max=10000), default=100, doc="header fields of a request")
-    middleware: None = key(NotServed("middleware"), doc="not served yet; empty is fine")
-    headers: None = key(NotServed("the headers middleware"), doc="not served yet")
-    static: None = key(NotServed("the static middleware"), doc="not served yet")
-    ssl: None = key(NotServed("TLS"), doc="not served yet")
+    middleware: None = key(NotServed("middleware", instead=_PROXY), doc="not served yet; empty is fine")
+    headers: None = key(NotServed("the headers middleware", instead=_PROXY), doc="not served yet")
+    static: None = key(NotServed("the static middleware", instead=_PROXY), doc="not served yet")
+    ssl: None = key(NotServed("TLS", instead=_PROXY), doc="not served yet")
     http2: None = key(NotServed("HTTP/2", without="h2c"), doc="not served yet")
     http3: None = key(NotServed("HTTP/3"), doc="not served yet")
     fcgi: None = key(NotServed("FastCGI"), doc="not served yet")
