@@ -99,14 +99,21 @@ def test_a_client_that_goes_on_in_the_announce_is_told_to_go() -> None:
     assert client.goaways == [(2**31 - 1, 0)] and len(world.pool.calls) == 3
 
 
-def test_a_fault_of_ours_ends_one_call() -> None:
-    world, client = served()
+@pytest.mark.parametrize("way", ["short", "drained", "pieces", "unary pieces"])
+def test_a_fault_of_ours_ends_one_call(way: str) -> None:
+    world, client = served(mux=not way.startswith("unary"))
     repeated(client, 2)
+    world.front.draining = way == "drained"
     opened, world.pool.open = world.pool.open, None  # type: ignore[method-assign, assignment]
-    broken = client.call()
+    if way.endswith("pieces"):
+        broken = client.call(message=None, end=False)
+        client.data(broken, framed(b"hi"), end=True)
+    else:
+        broken = client.call()
     world.pool.open = opened  # type: ignore[method-assign]
     assert client.answer(broken).status == 13
     assert "could not be started" in world.log("failure", "error", "critical")[0]
+    assert world.front.in_flight.count() == 2
     client.call()
     assert len(world.pool.calls) == 3
 

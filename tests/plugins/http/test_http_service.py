@@ -236,7 +236,10 @@ def test_half_close_answers_a_client_that_sends_no_more() -> None:
     assert client.out.endswith(b"hi")
 
 
-def test_a_fault_of_the_server_is_a_500_and_never_stays_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sent", [GET, b"POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n"])
+def test_a_fault_of_the_server_is_a_500_and_never_stays_in_flight(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
     world = World().start()
 
     def broken(*arguments: Any) -> Any:
@@ -244,10 +247,11 @@ def test_a_fault_of_the_server_is_a_500_and_never_stays_in_flight(monkeypatch: p
 
     monkeypatch.setattr(world.pool, "open", broken)
     client = world.connect()
-    client.send(GET)
+    client.send(sent)
+    world.host.turn.end()
     assert client.out.startswith(b"HTTP/1.1 500 ")
     assert world.front.in_flight.count() == 0
-    assert world.log("critical") == ["GET /a could not be started"]
+    assert world.log("critical") == [sent[:4].decode().strip() + " /a could not be started"]
 
 
 def test_a_session_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,8 +128,7 @@ class Exchange:
         try:
             upload.open()
         except Exception:
-            self.front.log.failure("{call} could not be started", call=self.describe())
-            self.fault()
+            self.broken()
 
     def data(self, data: bytes, end: bool) -> bool:
         """A piece of the request. See ``http2.contract``."""
@@ -140,7 +139,9 @@ class Exchange:
             return upload.feed(data, end)
         except Refusal as refusal:
             self.refuse(refusal)
-            return True
+        except Exception:
+            self.broken()
+        return True
 
     def trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
         """Clients of gRPC have none; those of others mean nothing."""
@@ -405,8 +406,10 @@ class Exchange:
             self._give_up("deadline")
             self.finish(Status(DEADLINE_EXCEEDED, "Deadline Exceeded"))
 
-    def fault(self) -> None:
-        """The server itself failed."""
+    def broken(self) -> None:
+        """The server itself failed, by the exception that is handled now: that ends the call, and no other of its
+        connection."""
+        self.front.log.failure("{call} could not be started", call=self.describe())
         self._give_up("client")
         self.finish(Status(INTERNAL, "the server failed"))
 

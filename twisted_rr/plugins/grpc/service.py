@@ -179,7 +179,7 @@ class GrpcFront(Front):
             else:
                 exchange.start(end)
         except Exception:
-            self._broken(exchange)
+            exchange.broken()
         if self.draining:
             self._send_off(session)
         return exchange
@@ -199,13 +199,9 @@ class GrpcFront(Front):
         try:
             exchange.whole(content)
         except Exception:
-            self._broken(exchange)
+            # The session does not know the exchange yet: nobody else would ever end it.
+            exchange.broken()
         return exchange
-
-    def _broken(self, exchange: Exchange) -> None:
-        # A fault of ours. The session does not know the exchange yet: nobody else would ever end it.
-        self.log.failure("{call} could not be started", call=exchange.describe())
-        exchange.fault()
 
     def _begin_local(self, session: Any, exchange: LocalExchange, end: bool) -> LocalExchange:
         self._local_calls[exchange] = None

@@ -92,7 +92,10 @@ class Exchange(RequestHead):
     def flush(self) -> None:
         """The turn ends: a client that waits before it sends its content still gets its worker."""
         if self._call is None and self._state == WAITING:
-            self._open(b"", True)
+            try:
+                self._open(b"", True)
+            except Exception:
+                self.broken()
 
     def _open(self, data: bytes, more: bool) -> None:
         self._sending = more
@@ -321,8 +324,9 @@ class Exchange(RequestHead):
 
     # --------------------------------------------------------------------------- from the front
 
-    def fault(self) -> None:
-        """The server itself failed."""
+    def broken(self) -> None:
+        """The server itself failed, by the exception that is handled now."""
+        self.front.log.failure("{request} could not be started", request=self.describe())
         self._give_up("client")
         if self._state == WAITING:
             self._answer(500, "")

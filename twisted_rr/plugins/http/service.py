@@ -135,9 +135,8 @@ class HttpFront(Front):
             else:
                 exchange.start()
         except Exception:
-            # A fault of ours. The session does not know the exchange yet: nobody else would ever end it.
-            self.log.failure("{request} could not be started", request=exchange.describe())
-            exchange.fault()
+            # The session does not know the exchange yet: nobody else would ever end it.
+            exchange.broken()
         return exchange
 
     def _tell_upgrade(self, request: Any, exchange: Exchange) -> None:
