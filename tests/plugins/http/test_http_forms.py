@@ -105,6 +105,14 @@ def test_too_many_fields_are_refused() -> None:
         forms.pairs(b"a&" * forms.MAX_FIELDS)
 
 
+@pytest.mark.parametrize("name", ["{}" + "[b" * 126, "{}" + "[b" * 500])
+def test_too_many_levels_of_all_names_together_are_refused(name: str) -> None:
+    enough = forms.MAX_LEVELS // (forms.MAX_LEVEL + 1)
+    assert forms.form_json([(name.format(number), "1") for number in range(enough)])
+    with pytest.raises(BadForm, match="levels together"):
+        forms.form_json([(name.format(number), "1") for number in range(enough + 10)])
+
+
 def test_json_is_escaped_as_go_does() -> None:
     tree = forms.form_json([("k", '<&>\u2028\u2029\x00\x1f"\\/\x7fé\U0001f600')])
     assert tree.decode() == (

@@ -22,6 +22,10 @@ MAX_FIELDS = 20_000
 MAX_LEVEL = 127
 """Levels of a name; a deeper one is dropped (protocol.md 4.4)."""
 
+MAX_LEVELS = 100_000
+"""Levels of all names of one form together: some megabytes of deep ones would make a tree of a gigabyte, and hold up every
+other request for as long as that takes."""
+
 _RUNS = re.compile(r"\[+|\]+|[^\[\]]+")
 BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
@@ -142,11 +146,15 @@ def build(grouped: Mapping[str, Sequence[Any]], pick: int) -> Branch:
     Fields take the last (-1), files the first (0). Where RoadRunner's answer depends on the order of a
     Go map, names count here in order of their first appearance.
 
-    :raises BadForm: when a name is a value and a level at once.
+    :raises BadForm: when a name is a value and a level at once, or the names have too many levels together.
     """
     tree = Branch()
+    levels = 0
     for name, values in grouped.items():
         keys = split_name(name)
+        levels += len(keys)
+        if levels > MAX_LEVELS:
+            raise BadForm(f"the names of the form have more than {MAX_LEVELS} levels together")
         if len(keys) <= MAX_LEVEL:
             _mount(tree, keys, values, pick)
     return tree
