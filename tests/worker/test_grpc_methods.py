@@ -437,6 +437,15 @@ def test_sigterm_waits_for_open_calls_too(relay: GrpcRelay, tmp_path: Path) -> N
     assert rpc.wait().messages == [b"there"] and relay.process.wait() == 0
 
 
+def test_what_the_server_sends_before_it_knows_of_a_sigterm_is_given_back(relay: GrpcRelay) -> None:
+    relay.rpc("t.S/Upper", b"x").wait()
+    relay.process.term()
+    relay.until(lambda: {"retire": True} in relay.said_all)
+    relay.rpc("t.S/Upper", b"x")
+    relay.until(lambda: len(relay.refusals) == 1)
+    assert relay.process.stop() == 0
+
+
 def test_worker_ends_when_the_server_is_gone(relay: GrpcRelay) -> None:
     relay.rpc("t.S/Upper", b"x").wait()
     relay.process.hang_up()

@@ -233,6 +233,16 @@ def test_sigterm_finishes_the_open_calls(mux: Mux) -> None:
     assert relay.process.stderr == "shutting down\n"
 
 
+def test_what_the_server_sends_before_it_knows_of_a_sigterm_is_given_back(mux: Mux) -> None:
+    relay = mux("sdk_apps:site")
+    relay.get("/")
+    relay.process.term()
+    relay.until(lambda: {"retire": True} in relay.said_all)
+    relay.open("/")
+    relay.until(lambda: len(relay.refusals) == 1)
+    assert relay.process.stop() == 0
+
+
 def test_an_answer_that_waits_for_credit_is_finished_before_the_exit(mux: Mux) -> None:
     relay = mux("sdk_apps:site")
     answer = relay.open("/big")

@@ -220,6 +220,9 @@ def test_sigterm_in_a_call_lets_it_finish(start: Start, application: str) -> Non
     process.quiet(0.1)
     process.term()
     assert process.answer()[2] == b"slow"
+    process.call(request("/"))  # which the server sent before it could know
+    asks = process.next()
+    assert (asks.bits, asks.options, asks.payload) == (0, (13,), b'{"stop":true}')
     assert process.wait() == 0
 
 

@@ -239,6 +239,17 @@ def test_sigterm_ends_the_worker_idle_or_after_its_calls(mux: Mux, threads: str)
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
+def test_what_the_server_sends_before_it_knows_of_a_sigterm_is_given_back(mux: Mux, threads: str) -> None:
+    relay = mux("--threads", threads, "sdk_apps:wsgi_site")
+    relay.get("/")
+    relay.process.term()
+    relay.until(lambda: {"retire": True} in relay.said_all)
+    relay.open("/")
+    relay.until(lambda: len(relay.refusals) == 1)
+    assert relay.process.stop() == 0
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_the_end_of_the_relay_ends_the_worker(mux: Mux, threads: str) -> None:
     relay = mux("--threads", threads, "sdk_apps:wsgi_site")
     answer = relay.open("/endless")

@@ -151,7 +151,7 @@ async def serve(
     await lifespan.startup()
     started()
     server = AsgiServer(application, lifespan, relay, answer(relay, hello, concurrency))
-    loop.add_signal_handler(signal.SIGTERM, server.finish)
+    loop.add_signal_handler(signal.SIGTERM, server.terminate)
     server.start(hello.rest)
     reason = await server.finished  # woken by flushed() and lost()
     gone = server.close()

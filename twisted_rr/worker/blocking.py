@@ -18,7 +18,7 @@ from twisted_rr.wire.payload import join, split
 from twisted_rr.wire.reader import Frame, FrameReader
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.signals import Waker
-from twisted_rr.worker.single import MAX_PAYLOAD
+from twisted_rr.worker.single import MAX_PAYLOAD, ask_for_another
 
 _READ = 65536
 _PIECE = 1 << 20
@@ -42,9 +42,11 @@ class BlockingRelay:
         self._poll.register(relay.reader, select.POLLIN)
         self._poll.register(waker.fd, select.POLLIN)
         self.stopping = False
+        self._unheard = False  # it goes, and the server may not know
         waker.on_terminate(self._terminated)
 
     def _terminated(self) -> None:
+        self._unheard = self._unheard or not self.stopping
         self.stopping = True
 
     def call(self) -> tuple[int, bytes, bytes] | None:
@@ -69,7 +71,17 @@ class BlockingRelay:
             elif not got.bits & (frame.STOP | frame.PONG):
                 return (got.flags & frame.CODECS, *split(got))
         self.stopping = True
+        if self._unheard:
+            self._unheard = False
+            self._retire()
         return None
+
+    def _retire(self) -> None:
+        """Give back the next call, which may be on its way."""
+        try:
+            self.write(ask_for_another())
+        except ConnectionError:
+            return  # the server is no more
 
     def control(self, message: dict[str, Any]) -> None:
         """Act on a control frame: answer a pid request, note a stop."""

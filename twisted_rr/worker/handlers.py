@@ -146,7 +146,7 @@ async def serve(
     if startup is not None:
         await startup()
     server = HandlerServer(handler, relay, answer(relay, hello, concurrency))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.finish)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.terminate)
     server.start(hello.rest)
     reason = await server.finished  # woken by flushed() and lost()
     server.close()

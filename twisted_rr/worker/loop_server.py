@@ -15,6 +15,7 @@ from twisted_rr.wire.mux_settings import MuxSettings
 from twisted_rr.wire.mux_worker import MuxWorkerEnd
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.loop import RelayLoop
+from twisted_rr.worker.signals import HEARD
 from twisted_rr.worker.single import SingleWorkerEnd
 
 EAGER: Final = sys.version_info >= (3, 12)
@@ -48,6 +49,7 @@ class LoopServer:
         self._relay = RelayLoop(relay, loop, self)
         self._calls: set[LoopCall] = set()
         self._finishing = False
+        self._unheard = False  # it goes, and the server may not know
 
     def start(self, rest: bytes) -> None:
         """Serve; *rest* was read with the handshake."""
@@ -99,6 +101,7 @@ class LoopServer:
     def said(self, message: dict[str, Any]) -> None:
         """``stop`` ends this worker after its calls; ``draining`` is passed on."""
         if message.get("stop"):
+            self._unheard = False
             self.finish()
         elif "draining" in message:
             self.draining(message["draining"])
@@ -117,10 +120,29 @@ class LoopServer:
                 self.cancel(call)  # its grace is over: nobody waits for it
         self._relay.schedule()
 
+    def terminate(self) -> None:
+        """For SIGTERM: as `finish`, and the server is told. What it sends before it knows is given back."""
+        if self._finishing:
+            return
+        self._unheard = True
+        if self.mux:
+            self.end.control({"retire": True})
+            self.loop.call_later(HEARD, self._heard)  # said() may come before
+        self.finish()
+
+    def _heard(self) -> None:
+        self._unheard = False
+        self._relay.schedule()
+
     def flushed(self) -> None:
         """See `RelayOwner.flushed`."""
-        if self._finishing and not self._calls and not self.end.streams and not self.finished.done():
+        if not self._finishing or self._calls or self.end.streams or self.finished.done():
+            return
+        if not self._unheard:
             self.finished.set_result("")
+        elif not self.mux:
+            self._unheard = False
+            self.end.retire()
 
     def lost(self, reason: str) -> None:
         """The server is no more, so nobody waits for any answer."""

@@ -10,6 +10,10 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
+
+HEARD: Final = 1.0
+"""Seconds after SIGTERM in which the server has to have heard that this worker goes. What it sent before is given back."""
 
 
 def ignore_interrupt() -> None:

@@ -20,6 +20,11 @@ MAX_PAYLOAD: Final = frame.MAX_PAYLOAD
 _HIGH: Final = 262144
 
 
+def ask_for_another() -> bytes:
+    """The answer to a call that has to be run by another worker; who gives it is replaced."""
+    return join(0, 0, STOP_ANSWER, b"")
+
+
 class Owner(Protocol):
     """What an end tells."""
 
@@ -74,7 +79,7 @@ class SingleStream:
         """
         if self.ended:
             return
-        last = join(self.codec, 0, b"", b"") if self._streaming else join(0, 0, STOP_ANSWER, b"")
+        last = join(self.codec, 0, b"", b"") if self._streaming else ask_for_another()
         self._finish_unless(False)
         self._end.put(last)
 
@@ -137,6 +142,10 @@ class SingleWorkerEnd:
             stream.stop()
             return
         self._owner.opened(stream, stream.codec, context, body, False)
+
+    def retire(self) -> None:
+        """Between two calls: give back the next one, which may be on its way."""
+        self.put(ask_for_another())
 
     def put(self, data: bytes) -> bool:
         """Queue a whole frame; False when much is queued."""

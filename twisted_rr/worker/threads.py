@@ -17,6 +17,7 @@ import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from twisted_rr.wire.mux_worker import MuxWorkerEnd
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.draining import Deadline
 from twisted_rr.worker.report import say
-from twisted_rr.worker.signals import Waker
+from twisted_rr.worker.signals import HEARD, Waker
 from twisted_rr.worker.thread_call import ThreadCall
 
 _READ = 65536
@@ -35,6 +36,8 @@ _TICK = 1.0
 """Seconds between the watcher's looks."""
 _LOST_GRACE = 10.0
 """Seconds that open calls get when the server is no more."""
+_LOOK = 100
+"""Milliseconds between two looks whether the server has heard that this worker goes."""
 _JOIN = 2.0
 """Seconds that a thread without a call gets to end."""
 
@@ -80,6 +83,8 @@ class ThreadServer:
         self._watch = threading.Event()
         self._watching = False  # it is the watcher that reads
         self._finishing = False
+        self._unheard = False  # it goes, and the server may not know
+        self._heard_by: float | None = None  # when it has to
         self._lost: str | None = None
         self._poll = select.poll()
         self._watched = 0
@@ -230,6 +235,7 @@ class ThreadServer:
         """``stop`` ends the worker after its calls; ``draining`` is there for applications that ask."""
         if message.get("stop"):
             self._finishing = True
+            self._unheard = False
         elif "draining" in message:
             self.draining.told(message["draining"])
             self.draining.set()
@@ -247,7 +253,10 @@ class ThreadServer:
         self._reading = True
         self.lock.release()
         try:
-            events = self._poll.poll(self._patience)
+            patience = self._patience
+            if patience is None and self._unheard:
+                patience = _LOOK
+            events = self._poll.poll(patience)
             data = self._read(events)
         finally:
             self.lock.acquire()
@@ -316,6 +325,7 @@ class ThreadServer:
 
     def _terminated(self) -> None:
         # In a signal handler: the lock may be held by the thread that it interrupts. The waker follows.
+        self._unheard = self._unheard or not self._finishing
         self._finishing = True
 
     def _lose(self, reason: str) -> None:
@@ -331,7 +341,18 @@ class ThreadServer:
         if self._lost is not None:
             return True
         self._end.stopping = True
+        if self._unheard and self._tell():
+            return False
         return not (self._open or self._end.streams or self._rest)
+
+    def _tell(self) -> bool:
+        """Whether the server has yet to hear that this worker goes; it is told the first time."""
+        now = time.monotonic()
+        if self._heard_by is None:
+            self._heard_by = now + HEARD
+            self._end.control({"retire": True})
+            self.flush()
+        return now < self._heard_by
 
     def _release_all(self) -> None:
         """Wake every thread, so that each finds out that it is over."""

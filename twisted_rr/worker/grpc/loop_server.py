@@ -67,6 +67,11 @@ class GrpcLoopServer(LoopServer):
         elif not self.loop.is_closed():  # else the server is no more, and this thread late
             self.loop.call_soon_threadsafe(self._relay.schedule)
 
+    def terminate(self) -> None:
+        """See `LoopServer.terminate`."""
+        with self._lock:
+            super().terminate()
+
     def opened(self, stream: Any, codec: int, context: bytes, body: bytes, more: bool) -> None:
         """See `MuxWorkerOwner.opened`."""
         if not self.mux:

@@ -57,7 +57,7 @@ async def serve_loop(services: Services, relay: Relay, hello: Hello, calls: int,
     if settings is not None:
         settings.max_message = MAX_MESSAGE
     server = GrpcLoopServer(services, relay, settings, threads)
-    server.loop.add_signal_handler(signal.SIGTERM, server.finish)
+    server.loop.add_signal_handler(signal.SIGTERM, server.terminate)
     server.start(hello.rest)
     reason = await server.finished  # woken by flushed() and lost()
     server.close()
