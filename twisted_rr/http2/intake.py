@@ -158,6 +158,10 @@ class Intake:
             self._begin_young()
         self._buffer = b"" if session.is_closing else data[pos:] if pos else data
 
+    def forget_heads(self) -> None:
+        """Decode again what comes again: the table that the client counts on stays as it is."""
+        self._known.clear()
+
     def is_in_block(self) -> bool:
         """Whether a header block has begun whose end has not come."""
         return self.partial is not None or self._buffer[3:4] == b"\x01"

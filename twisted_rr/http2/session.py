@@ -170,6 +170,10 @@ class Session:
             self._is_shut = True
             transport.close_lingering(self.settings.linger)
 
+    def forget_heads(self) -> None:
+        """Keep nothing that a front derived from heads: what it goes by has changed."""
+        self.intake.forget_heads()
+
     def sweep(self, now: float) -> None:
         """Look for time-outs; to be called about once a second with the clock's *now*."""
         if not self.is_closing:

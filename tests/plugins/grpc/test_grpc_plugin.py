@@ -67,5 +67,22 @@ def test_a_reload_changes_what_comes_next() -> None:
     assert new.answer(numbers[1]).reset == 7
 
 
+def test_a_reload_counts_for_calls_that_a_connection_repeats() -> None:
+    world, client = served(compression="never")
+    what: dict[str, Any] = {"fields": [("grpc-encoding", "gzip"), ("grpc-timeout", "9S")]}
+
+    def answered() -> bytes:
+        number = client.call(**what)
+        world.call.reply(b"a" * 1000, more=False)
+        world.turn()
+        return client.answer(number).data[:1]
+
+    assert [answered() for _ in range(3)] == [b"\0"] * 3
+    GrpcReload(world.front).prepare(attrs.evolve(world.front.settings, compression="request"))()
+    assert [answered() for _ in range(3)] == [b"\1"] * 3
+    del what["fields"][1]
+    assert [answered() for _ in range(3)] == [b"\1"] * 3
+
+
 def test_every_key_that_can_change_is_one() -> None:
     assert {field.name for field in attrs.fields(GrpcSettings)} >= plugin.LIVE

@@ -137,6 +137,9 @@ class GrpcFront(Front):
         self._limits = session_settings(settings)
         self.limit_silence(settings.timeout)
         self._access = AccessLog(self.host.log("access")) if settings.access_logs else None
+        for session, connection in self.connections.items():
+            connection.known.clear()
+            session.forget_heads()
 
     # ------------------------------------------------------------------------- connections
 
