@@ -66,6 +66,13 @@ def test_a_run_that_ended_in_order_is_told_as_clean(machine: Machine, path: Path
     assert str(later.previous) == "clean (work was cut at the deadline)"
 
 
+def test_a_failure_is_told_once(machine: Machine, path: Path) -> None:
+    file = run(machine, path, "stopping")
+    file.end("failed", "failed")
+    file.close()
+    assert str(run(machine, path).previous) == "failed"
+
+
 @pytest.mark.parametrize(
     ("states", "label"),
     [

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from lifecycle_world import Item, World
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
+from twisted_rr.errors import WorkerStartError
 from twisted_rr.lifecycle.blockers import blockers_of
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.in_flight import InFlight
+from twisted_rr.lifecycle.termination import fitted
 
 
 def test_half_way_to_the_deadline_the_log_tells_who_blocks_and_once_only() -> None:
@@ -56,6 +59,29 @@ def test_a_forced_stop_is_no_lesson_about_the_budget() -> None:
     report = world.server.report
     assert report is not None
     assert (report.outcome, report.cut_by, report.advice) == ("forced", {"forced": 1}, ())
+
+
+def test_a_failure_is_told_with_its_reason_to_the_end() -> None:
+    """The termination message and the last line of the log have no other line to point to."""
+    world = World().start()
+    with recorded() as told:
+        world.server.fail(Failure(WorkerStartError("php w.php", "it ended", ["PHP Fatal error: x"])))
+        world.reactor.spend(1.0)
+    report = world.server.report
+    assert report is not None and report.outcome == "failed"
+    assert report.reason == "worker 'php w.php' did not start: it ended; it said: PHP Fatal error: x"
+    (event,) = [one for one in told if one.get("event") == "stopped"]
+    assert "failed: worker 'php w.php' did not start" in event["log_format"].format(**event)
+    assert b"PHP Fatal error" in fitted(report.record())
+
+
+def test_a_stop_that_did_not_fail_has_no_reason() -> None:
+    world = World().start()
+    with recorded() as told:
+        world.stop()
+        world.reactor.spend(1.0)
+    (event,) = [one for one in told if one.get("event") == "stopped"]
+    assert "reason" not in event and event["log_format"].format(**event).startswith("stopped by stopService in ")
 
 
 def test_who_flushes_finds_the_report() -> None:

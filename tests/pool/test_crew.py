@@ -84,7 +84,7 @@ def test_a_command_that_does_not_exist_fails_the_start_with_its_name():
     finish_signals(world)
     error = error_of(seen)
     assert isinstance(error, WorkerStartError)
-    assert "command not found: php" in str(error)
+    assert "command not found: php (PATH is " in str(error)
     assert not other.process.alive
     world.reactor.advance(600)
     assert len(world.reactor.processes) == 2

@@ -107,7 +107,7 @@ def test_a_relay_that_is_none_is_explained(start: Start, relay: str, reason: str
         ("import missing_module\n", ["ModuleNotFoundError: No module named 'missing_module'"]),
         ("print('before')\n1 / 0\n", ["before", "ZeroDivisionError: division by zero"]),
         ("x = (\n", ["SyntaxError: '(' was never closed"]),
-        ("application = 7\n", ["it is a int, which is not callable"]),
+        ("application = 7\n", ["it is of type int, which is not callable"]),
         ("import sys; sys.exit(5)\n", ["SystemExit: 5"]),
     ],
 )

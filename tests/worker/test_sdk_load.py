@@ -125,7 +125,7 @@ def test_an_asgi_2_application_is_refused_clearly(application: Any) -> None:
 @pytest.mark.parametrize(
     ("application", "reason"),
     [
-        (7, "it is a int, which is not callable"),
+        (7, "it is of type int, which is not callable"),
         (lambda: None, r"so it is a factory: write x:app\(\)"),
         (lambda *anything: None, "say which with --interface"),
         (AsgiObject, "not an instance of it"),

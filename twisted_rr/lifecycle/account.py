@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted_rr.errors import for_log
 from twisted_rr.lifecycle.advice import Seen, advise
 from twisted_rr.lifecycle.blockers import Blocker, blockers_of
 from twisted_rr.lifecycle.report import DRAINED, Report, Tally, outcome_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from twisted_rr.lifecycle.server import Server
 
 _MOST_BLOCKERS = 10
+_LONGEST_REASON = 1000
 
 
 class Account:
@@ -78,6 +80,9 @@ class Account:
                 cut=counts.cut,
                 killed=killed + stranded,
             ),
+            reason=""
+            if self._server.failure is None
+            else for_log(self._server.failure.value)[:_LONGEST_REASON],
             duration=drain.age(),
             finished=counts.finished,
             cut=counts.cut,
@@ -114,12 +119,15 @@ class Account:
 
     def _tell(self, report: Report) -> None:
         say = self._log.info if report.outcome == DRAINED else self._log.warn
+        why = ": {reason}" if report.reason else ""
         say(
-            "stopped by {cause} in {duration:.2f} s: {outcome}; finished={finished} cut={cut} lost={lost} "
+            "stopped by {cause} in {duration:.2f} s: {outcome}"
+            + why
+            + "; finished={finished} cut={cut} lost={lost} "
             "refused={refused} killed={killed}",
             event="stopped",
             # What is empty would only be noise on a terminal.
-            **{name: value for name, value in report.record().items() if value not in (None, [], {})},
+            **{name: value for name, value in report.record().items() if value not in (None, [], {}, "")},
         )
         for advice in report.advice:
             say("{advice}", advice=advice.text)

@@ -77,7 +77,7 @@ class PreviousExit:
             return "unreadable: its state file holds no record"
         if not self.unclean:
             outcome = _OUTCOMES.get(self.outcome, self.outcome)
-            return f"{self.reason} ({outcome})" if outcome else self.reason
+            return f"{self.reason} ({outcome})" if outcome not in ("", self.reason) else self.reason
         how = "killed" if self.reason == KILLED else "cut off as the machine went down"
         return f"{how} while {self.state}, {self.into:.0f}s into it, {self.ago:.0f}s ago"
 

@@ -34,6 +34,7 @@ class Report:
     :ivar cause: what began it.
     :ivar outcome: ``drained``, ``cut`` (by the deadline), ``forced``, ``killed`` (a worker needed
         SIGKILL although no work was cut) or ``failed``.
+    :ivar reason: why it failed, where it did.
     :ivar duration: seconds from the signal on.
     :ivar finished: exchanges that were, or came, in flight and got a complete answer.
     :ivar cut: those the server cut.
@@ -60,6 +61,7 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     unstopped: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
+    reason: str = ""
 
     @property
     def code(self) -> int:
@@ -72,6 +74,7 @@ class Report:
         return {
             "cause": self.cause,
             "outcome": self.outcome,
+            "reason": self.reason,
             "code": self.code,
             "duration": round(self.duration, 3),
             "finished": self.finished,

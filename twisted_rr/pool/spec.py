@@ -42,6 +42,7 @@ class LaunchSpec:
     :ivar argv: the launcher's arguments, the worker's own last.
     :ivar env: the whole environment.
     :ivar command: the worker's own command line, for people.
+    :ivar folder: where the worker works; empty: where the server does.
     :ivar preload: it is forked from a template that gets so many seconds to import the application; 0: it is not.
     """
 
@@ -50,6 +51,7 @@ class LaunchSpec:
     env: Mapping[str, str]
     command: str
     preload: float = 0.0
+    folder: str = ""
 
 
 @attrs.frozen
@@ -96,7 +98,7 @@ def launch_spec(
         steps.append(f"uid={identity.uid}")
     python = sys.executable or "python3"
     argv = (python, "-I", "-S", launch.__file__, *steps, "--", *command)
-    return LaunchSpec(python, argv, env, " ".join(command))
+    return LaunchSpec(python, argv, env, " ".join(command), folder=server.directory)
 
 
 def preload_patience(settings: PoolSettings, server: ServerSettings, auto: bool) -> float:

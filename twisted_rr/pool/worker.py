@@ -17,6 +17,7 @@ from twisted_rr.pool.handshake import Answer, Handshake
 from twisted_rr.pool.host import PoolHost
 from twisted_rr.pool.process import Ending, WorkerProcess
 from twisted_rr.pool.relay import NoPipes, Standard
+from twisted_rr.pool.remedy import remedy, sought
 from twisted_rr.pool.spec import LaunchSpec
 from twisted_rr.pool.state import WorkerInfo, WorkerState
 from twisted_rr.pool.usage import cpu_ticks, usage
@@ -483,15 +484,18 @@ class Worker:
     def _start_error(self, ending: Ending) -> WorkerStartError:
         self.unreachable = bool(ending.step)
         if ending.step == "exec":
-            words = self.spec.command.split()
-            reason = f"command not found: {words[0]}" if ending.errno == 2 else f"{words[0]}: {ending}"
+            program = self.spec.command.split()[0]
+            reason = f"{program}: {ending}"
+            if ending.errno == 2:
+                reason = f"command not found: {program} ({sought(program, self.spec)})"
         elif ending.step:
             reason = f"it could not be prepared: {ending}"
         elif self._kill_reason:
             reason = self._kill_reason
         else:
             reason = f"it ended before the handshake with {ending}"
-        return WorkerStartError(self.spec.command, reason, list(self.process.tail))
+        tail = list(self.process.tail)
+        return WorkerStartError(self.spec.command, reason + remedy(reason, tail, self.spec), tail)
 
     def _lose(self, reason: str) -> None:
         """No more from its relay: whatever it still holds has failed."""

@@ -113,7 +113,7 @@ def services(target: str, found: Any) -> Services:
     if isinstance(found, Services):
         return found
     if not callable(found):
-        raise LoadError(target, f"it is a {type(found).__name__}: neither a function nor a Services object")
+        raise LoadError(target, f"it is of type {type(found).__name__}: neither a function nor a Services object")
     made = Services()
     try:
         found(made)
@@ -135,7 +135,7 @@ def detect(target: str, application: Any) -> Interface:
     cannot be told apart raise LoadError.
     """
     if not callable(application):
-        raise LoadError(target, f"it is a {type(application).__name__}, which is not callable")
+        raise LoadError(target, f"it is of type {type(application).__name__}, which is not callable")
     plain = application
     while isinstance(plain, functools.partial):
         plain = plain.func
