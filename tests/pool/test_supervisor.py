@@ -92,6 +92,22 @@ def test_exec_ttl_does_not_count_while_the_client_holds_the_answer():
     assert to.error is None
 
 
+def test_exec_ttl_counts_anew_once_the_client_takes_on():
+    world = World(num_workers=1, supervisor=supervised(exec_ttl=2.0)).start()
+    call, to = world.open()
+    [worker] = world.workers
+    worker.request()
+    worker.write(encode(CODEC_RAW, STREAM, (2,), b"{}first"))
+    pass_time(world, 0.5)
+    call.pauseProducing()
+    pass_time(world, 10)
+    call.resumeProducing()
+    pass_time(world, 1.5)
+    assert to.error is None
+    pass_time(world, 1)
+    assert isinstance(to.error, ExecTimeout)
+
+
 # --------------------------------------------------------------------------------- cancel
 
 

@@ -80,6 +80,7 @@ class Supervisor:
     def _late(self, worker: Worker, call: Call, now: float) -> bool:
         """The limit is for the answer's beginning; for one-call workers also for each pause within it."""
         if call.paused:
+            call.since = now
             return False  # the client is slow, not the worker
         if call.answered:
             if worker.mux:
