@@ -200,13 +200,34 @@ def test_nobody_there_is_3_but_1_for_a_probe(
     assert control.main(["drain", "--socket", str(tmp_path / "none")]) == 3
 
 
+def test_a_configuration_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rr.yaml"
+    assert control.main(["status", "-c", str(file)]) == 3
+    assert f"no server there for {file}: nobody listens, and there is no such file" in capsys.readouterr().err
+    file.write_text('version: "3"\n')
+    assert control.main(["status", "-c", str(file)]) == 3
+    assert "no such file" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    "arguments", [["drain", "--frobnicate"], ["status", "--probe", "x"], ["stop", "a:b", "c:d"]]
+    "arguments",
+    [
+        ["drain", "--frobnicate"],
+        ["status", "--probe", "x"],
+        ["stop", "a:b", "c:d"],
+        ["status", "--timeout", "0"],
+        ["status", "--timeout", "nan"],
+    ],
 )
-def test_wrong_usage_is_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_2_and_shows_the_usage_of_the_verb(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         control.main(arguments)
     assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"usage: twisted-rr {arguments[0]} [-h] ")
 
 
 def test_a_socket_that_a_killed_server_left_is_nobody(oracle: Oracle) -> None:

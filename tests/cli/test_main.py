@@ -147,6 +147,17 @@ def test_a_budget_that_does_not_fit_is_shown_where_it_was_written(run, tmp_path,
     assert f"error: {file}:{place}" in done.output
 
 
+def test_no_line_of_help_is_cut(run):
+    """Where it is piped, as into a pager, there are 80 columns."""
+    for words in ((), ("config",)):
+        assert "..." not in run(*words, "--help").output.partition("Commands:")[2]
+
+
+def test_a_file_without_end_is_given_up(run):
+    result = run("config", "check", "/dev/zero")
+    assert result.exit_code == 1 and "larger than 16 MiB" in result.output
+
+
 # ------------------------------------------------------------------------- relative paths
 
 NAMES_A_FILE = GOOD + "logs: {output: log/rr.log}\ngrpc: {listen: ':9001', proto: [api/*.proto]}\n"

@@ -38,7 +38,7 @@ _LAST_STEPS = 3.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     if options.verb == "reset":
         _split_names(options)
     target = Target(
@@ -61,9 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
         return NOT_DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """The options; of what is wrong the verb tells, with its own usage and not with that of all verbs."""
     parser = argparse.ArgumentParser(prog="twisted-rr", allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
+    _add_verbs(verbs)
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        verbs.choices[options.verb].error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
+
+
+def _add_verbs(verbs: Any) -> None:
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False, epilog=_CODES)
         if name == "reset":
@@ -81,7 +90,6 @@ def _parser() -> argparse.ArgumentParser:
         )
         verb.add_argument("--json", action="store_true", help="print the answer as JSON")
         _OPTIONS[name](verb)
-    return parser
 
 
 _CODES = "Exit codes: 0 done or yes, 1 not done or no, 2 wrong usage, 3 no server there."
@@ -123,13 +131,20 @@ def _split_names(options: argparse.Namespace) -> None:
     options.pools = [name for name in options.names if ":" not in name]
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, not {text!r}")
+    return seconds
+
+
 def _status_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--probe",
         choices=("ready", "health", "startup"),
         help="only this answer: exit code 0 for yes, 1 for no",
     )
-    verb.add_argument("--timeout", metavar="SECONDS", type=float, help="how long the answer may take [1]")
+    verb.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="how long the answer may take [1]")
 
 
 _OPTIONS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -37,7 +37,11 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
     return float(found[1]) * _UNITS[found[2]]
 
 
-@click.command("drain-test", context_settings={"allow_interspersed_args": True})
+@click.command(
+    "drain-test",
+    short_help="Test what a stop under load and faults loses.",
+    context_settings={"allow_interspersed_args": True},
+)
 @click.option("-c", "--config", metavar="FILE", help="start the server of this configuration, on free ports")
 @click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="set one key of it")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")

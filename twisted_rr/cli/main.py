@@ -221,7 +221,7 @@ def _fail(reason: object) -> Any:
     sys.exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Write a commented configuration.")
 @click.argument("application", required=False, metavar="[MODULE:ATTRIBUTE]")
 @click.option(
     "--output", default=".rr.yaml", show_default=True, help="the file to write; - for standard output"
@@ -254,7 +254,7 @@ def config_group() -> None:
     """Check, show and describe configurations."""
 
 
-@config_group.command("check")
+@config_group.command("check", short_help="Print every problem of a configuration at once.")
 @click.argument("file", default=".rr.yaml")
 @_overrides
 @_dotenv
@@ -285,7 +285,7 @@ def config_check(
     sys.exit(code)
 
 
-@config_group.command("show")
+@config_group.command("show", short_help="Print a configuration as it is in force.")
 @click.argument("file", default=".rr.yaml")
 @_overrides
 @_dotenv

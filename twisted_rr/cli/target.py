@@ -58,7 +58,8 @@ class Target:
             return Connection(self._socket.removeprefix("unix://"), timeout)
         found = self._living(self._found(), timeout) or self._living(self._configured(), timeout)
         if not found:
-            raise NobodyThereError("nobody listens")
+            gone = self._config is not None and not os.path.exists(self._config)
+            raise NobodyThereError("nobody listens" + (", and there is no such file" if gone else ""))
         for _, other in found[1:]:
             other.close()
         if len(found) > 1:

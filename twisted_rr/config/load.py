@@ -28,6 +28,7 @@ from .source import from_data, read_yaml
 _EARLY = frozenset(("version", "envfile", "include"))  # what decides which files are read
 _MEMORY = "<memory>"
 _TEXT = "<text>"
+_LARGEST = 16 << 20  # bytes of a file, which may be a device that never ends
 
 
 def load(
@@ -160,7 +161,9 @@ class _Loading:
     def _text(self, path: Path, name: str, mark: Mark | None = None, key: str = "") -> str | None:
         """The text of a file; None after the report was told why there is none."""
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            with path.open("rb") as file:
+                data = file.read(_LARGEST + 1)
+            text = data.decode("utf-8-sig")
         except OSError as error:
             what = "cannot be read" if name == str(path) and mark is None else f"cannot read {path}"
             self.report.problem(key, f"{what}: {error.strerror}", mark or Mark(name))
@@ -169,7 +172,9 @@ class _Loading:
             self.report.problem(key, f"not UTF-8: {error.reason}", Mark(name, line, 1))
         else:
             self._files.append(str(path))
-            return text
+            if len(data) <= _LARGEST:
+                return text
+            self.report.problem(key, f"larger than {_LARGEST >> 20} MiB", Mark(name))
         return None
 
     # ---------------------------------------------------- environment, overrides
