@@ -129,6 +129,35 @@ def test_a_stream_that_the_server_stops_is_closed(script: Callable[..., Process]
     assert process.stderr.splitlines() == ["noise", "closed", "False", "over"]
 
 
+FORKS = """
+import os
+from twisted_rr.worker import Worker
+def forked(payload):
+    pid = os.fork()
+    if pid == 0:
+        if payload.body == b"raise": raise ValueError("in the child")
+        return b"the child"
+    _, status = os.waitpid(pid, 0)
+    return b"%d" % os.waitstatus_to_exitcode(status)
+"""
+FORKED = {
+    "function": "Worker().run(forked)",
+    "coroutine": "async def handler(payload): return forked(payload)\nWorker().run(handler)",
+    "loop": "worker = Worker()\nfor payload in worker: worker.respond(forked(payload))",
+}
+
+
+@pytest.mark.parametrize("how", FORKED)
+def test_a_fork_that_comes_back_says_nothing_to_the_server(script: Callable[..., Process], how: str) -> None:
+    process = script(FORKS + FORKED[how])
+    process.hello()
+    assert ask(process, b"return")[2] == b"0"
+    assert ask(process, b"raise")[2] == b"1"
+    assert ask(process, b"return")[2] == b"0"
+    assert "ValueError: in the child" in process.stderr
+    assert process.stop() == 0
+
+
 def test_sigterm_ends_a_loop(script: Callable[..., Process]) -> None:
     process = script(LOOP)
     process.hello()

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from twisted_rr.worker import descriptors, handshake, hooks, signals, stacks
+from twisted_rr.worker import descriptors, forks, handshake, hooks, signals, stacks
 from twisted_rr.worker.blocking import BlockingCall, BlockingRelay
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.payload import Payload
@@ -45,7 +45,10 @@ class Worker:
     """
 
     def __init__(self, relay: Relay | None = None) -> None:
-        self._relay = descriptors.take() if relay is None else relay
+        if relay is None:
+            relay = descriptors.take()
+            forks.guard(relay)
+        self._relay = relay
         stacks.install()
         self._blocking: BlockingRelay | None = None
         self._call: BlockingCall | None = None
@@ -182,11 +185,15 @@ class Worker:
     def _handle(self, handler: Handler, payload: Payload) -> None:
         try:
             answer = handler(payload)
+            if forks.child:
+                forks.end_child()
             if isinstance(answer, Iterable) and not isinstance(answer, (bytes, bytearray, memoryview, str)):
                 self.stream(answer)
             else:
                 self.respond(answer)
         except Exception as error:
+            if forks.child:
+                forks.end_child(error, "The handler failed")
             tell_failure("The handler failed", error)
             if self._call is not None:
                 self.error(f"{type(error).__name__}: {error}")

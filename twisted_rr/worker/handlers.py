@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted_rr.wire.mux_settings import MuxSettings
+from twisted_rr.worker import forks
 from twisted_rr.worker.descriptors import Relay
 from twisted_rr.worker.handshake import Hello, answer
 from twisted_rr.worker.loop_server import LoopServer
@@ -111,7 +112,11 @@ class HandlerServer(LoopServer):
     async def _run(self, call: HandlerCall) -> None:
         try:
             await _answer(self._handler, call)
+            if forks.child:
+                forks.end_child()
         except BaseException as error:
+            if forks.child:
+                forks.end_child(error, "The handler failed")
             if call.gone:
                 call.stop()
             else:
