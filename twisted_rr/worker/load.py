@@ -113,7 +113,9 @@ def services(target: str, found: Any) -> Services:
     if isinstance(found, Services):
         return found
     if not callable(found):
-        raise LoadError(target, f"it is of type {type(found).__name__}: neither a function nor a Services object")
+        raise LoadError(
+            target, f"it is of type {type(found).__name__}: neither a function nor a Services object"
+        )
     made = Services()
     try:
         found(made)
