@@ -11,6 +11,9 @@ from typing import Any, Final, Protocol
 TICKS: Final = 100
 """A second; so much later than asked for is the latest that a deadline is told."""
 
+SPARE: Final = 64
+"""So many ticks may lie in the heap beyond twice those that have a bucket, before it is made anew."""
+
 LONGEST: Final = 3600.0
 """Seconds that one timer is set to at most: beyond some weeks the kernel's polls overflow."""
 
@@ -26,10 +29,15 @@ class Expiring(Protocol):
 
 
 class Deadlines:
-    """Items by the tick at which they expire."""
+    """Items by the tick at which they expire.
 
-    def __init__(self, clock: Any) -> None:
+    A bucket is freed with its last item, lest calls that are over take room until the hour that their clients gave
+    them has passed. Its tick stays in the heap until more than half of that are such.
+    """
+
+    def __init__(self, clock: Any, log: Any) -> None:
         self._clock = clock
+        self._log = log
         self._buckets: dict[int, dict[Expiring, None]] = {}
         self._heap: list[int] = []
         self._timer: Any = None
@@ -42,6 +50,9 @@ class Deadlines:
         if bucket is None:
             self._buckets[tick] = {item: None}
             heapq.heappush(self._heap, tick)
+            if len(self._heap) > 2 * len(self._buckets) + SPARE:
+                self._heap = list(self._buckets)
+                heapq.heapify(self._heap)
             if self._timer is None or tick < self._due:
                 self._schedule()
         else:
@@ -53,6 +64,8 @@ class Deadlines:
         bucket = self._buckets.get(tick)
         if bucket is not None:
             bucket.pop(item, None)
+            if not bucket:
+                del self._buckets[tick]
 
     def stop(self) -> None:
         """Forget all."""
@@ -63,10 +76,10 @@ class Deadlines:
         self._heap.clear()
 
     def _schedule(self) -> None:
-        """Set the timer to the first bucket with anything in it."""
+        """Set the timer to the first bucket."""
         heap = self._heap
-        while heap and not self._buckets[heap[0]]:
-            del self._buckets[heapq.heappop(heap)]
+        while heap and heap[0] not in self._buckets:
+            heapq.heappop(heap)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -80,7 +93,11 @@ class Deadlines:
         now = self._clock.seconds() * TICKS
         expired: list[Expiring] = []
         while self._heap and self._heap[0] <= now:
-            expired += self._buckets.pop(heapq.heappop(self._heap))
+            expired += self._buckets.pop(heapq.heappop(self._heap), ())
         self._schedule()
         for item in expired:
-            item.expire()
+            try:
+                item.expire()
+            except Exception:
+                # The others have nobody else to tell them.
+                self._log.failure("a call could not be told that its deadline has come")

@@ -84,7 +84,7 @@ class GrpcFront(Front):
         super().__init__("grpc", settings.listen, self._factory(host), host, pool, bind)
         self.limit_silence(settings.timeout)
         self.metrics = GrpcMetrics(self.in_flight)
-        self.deadlines = Deadlines(host.clock)
+        self.deadlines = Deadlines(host.clock, self.log)
         self.ends = Ends()
         self.openings = Openings(self.turn)
         self.max_send = settings.max_send
