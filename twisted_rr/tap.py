@@ -160,13 +160,17 @@ class _OfThisProcess(MultiService):
         super().setServiceParent(parent)
         if self._twistd.get("logger") or self._twistd.get("syslog"):
             return
-        log.begin(
-            self._config.settings("logs"),
-            application=parent,
-            clock=self._reactor,
-            environ=os.environ,
-            default_output=self._log_output(),
-        )
+        try:
+            log.begin(
+                self._config.settings("logs"),
+                application=parent,
+                clock=self._reactor,
+                environ=os.environ,
+                default_output=self._log_output(),
+            )
+        except ConfigError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
 
     def _log_output(self) -> str:
         """Where twistd was told to log, or would by itself: a daemon to twistd.log."""

@@ -60,6 +60,19 @@ def test_a_wrong_key_is_named_with_its_line_and_starts_nothing(tmp_path):
     assert "rr.yaml:" in done.stderr and "http.adress" in done.stderr and "address" in done.stderr
 
 
+@pytest.mark.parametrize("twistd", [False, True], ids=["serve", "twistd"])
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path, twistd):
+    made = {**config(), "logs": {"output": "nowhere/rr.log"}}
+    if twistd:
+        (tmp_path / "rr.yaml").write_text(yaml.safe_dump(made))
+        command = [str(BIN / "twistd"), "-n", "--pidfile=", "rr", "--config", str(tmp_path / "rr.yaml")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=APPS)
+    else:
+        done = serve(tmp_path, made)
+    told = f"logs.output: cannot open {tmp_path}/nowhere/rr.log: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 def test_a_port_in_use_fails_at_once(tmp_path):
     made = config()
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -57,8 +57,8 @@ class Run:
         from twisted.internet import reactor as global_reactor
 
         reactor = own(global_reactor)
-        log.begin(self._config.settings("logs"), clock=reactor, environ=os.environ)
         try:
+            log.begin(self._config.settings("logs"), clock=reactor, environ=os.environ)
             server = make_server(
                 self._config,
                 reactor,
