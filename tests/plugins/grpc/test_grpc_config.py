@@ -91,6 +91,14 @@ def test_tls_needs_both_files(tmp_path: Path) -> None:
     assert "grpc.tls.key" in refused(tmp_path, "listen: :9001\ntls:\n  cert: x.pem")
 
 
+def test_tls_files_that_are_not_here_are_a_warning_with_their_whole_path(tmp_path: Path) -> None:
+    (tmp_path / "c.pem").write_text("")
+    settings = read(tmp_path, "listen: :9001\ntls:\n  cert: c.pem\n  key: k.pem")
+    assert settings.tls is not None and settings.tls.cert == f"{tmp_path}/c.pem"
+    ((name, reason),) = settings.tls.warnings()
+    assert name == "key" and reason.startswith(f"{tmp_path}/k.pem cannot be read here")
+
+
 def test_listen_is_needed(tmp_path: Path) -> None:
     assert "grpc.listen" in refused(tmp_path, "pool:\n  num_workers: 1")
 

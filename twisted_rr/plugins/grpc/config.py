@@ -5,6 +5,7 @@ What the values do is written where it is done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -100,6 +101,12 @@ class TlsSettings:
         default="",
         doc="what is asked of clients; with root_ca: require and verify",
     )
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """Files that are not there, or not ours to read: they may be where the server runs."""
+        for name, path in (("key", self.private_key), ("cert", self.cert), ("root_ca", self.root_ca)):
+            if path and not os.access(path, os.R_OK):
+                yield name, f"{path} cannot be read here, and has to be where the server starts"
 
     @property
     def needs_certificate(self) -> bool:
