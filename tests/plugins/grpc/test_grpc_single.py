@@ -69,6 +69,22 @@ def test_a_call_without_a_message_is_refused() -> None:
     assert client.answer(client.call(message=None)).status == 13
 
 
+@pytest.mark.parametrize("code", [-1, -(1 << 31)])
+def test_a_code_that_cannot_be_one_becomes_unknown(code: int) -> None:
+    world, client, number = begun()
+    status = encode_status(code & 0xFFFFFFFF, "odd")
+    world.call.respond(json.dumps({"error": base64.b64encode(status).decode()}).encode())
+    world.turn()
+    assert (client.answer(number).status, client.answer(number).text) == (2, "odd")
+
+
+def test_a_code_in_an_error_text_that_cannot_be_one_becomes_unknown() -> None:
+    world, client, number = begun()
+    world.call.fail(ApplicationError("4294967295|:|odd", b"4294967295|:|odd"))
+    world.turn()
+    assert (client.answer(number).status, client.answer(number).text) == (2, "odd")
+
+
 def test_an_answer_is_its_body() -> None:
     world, client, number = begun()
     world.call.respond(b"", b"ho")

@@ -15,7 +15,7 @@ from twisted_rr.wire.grpc_context import decode_grpc_end
 
 from . import metadata as pairs
 from .compression import ACCEPTED, GZIP
-from .status import Refusal, Status
+from .status import Refusal, Status, sendable
 
 Metadata = Sequence[tuple[str, Any]]
 
@@ -84,7 +84,7 @@ class Ends:
         found: End | None = self._cache.young.get(context) or self._cache.older(context)
         if found is None or found.codec != codec:
             code, message, details, metadata = decode_grpc_end(codec, context)
-            found = End(codec, _checked(code, message, details), metadata)
+            found = End(codec, Status(sendable(code), message, details), metadata)
             if not metadata:
                 self._cache.put(context, found)
         return found
@@ -115,8 +115,3 @@ class End:
         if self._end is None:
             self._end = end(self.status, self.metadata, self.skipped)
         return self._end
-
-
-def _checked(code: int, message: str, details: bytes | None) -> Status:
-    """A status as it may be sent: other codes than the known become UNKNOWN in clients, so they are passed on."""
-    return Status(code if code >= 0 else 2, message, details)

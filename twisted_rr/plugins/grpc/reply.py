@@ -15,7 +15,7 @@ from twisted_rr.wire.grpc_context import decode_grpc_head, decode_single_end
 from twisted_rr.wire.grpc_status import UNKNOWN
 
 from .answers import OK_END
-from .status import RESOURCE_EXHAUSTED, Status
+from .status import RESOURCE_EXHAUSTED, Status, sendable
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -102,7 +102,7 @@ class SingleReply:
             exchange.fail(Status(UNKNOWN, error.reason))
             return
         if code:
-            exchange.fail(Status(code, message, details), headers, trailers)
+            exchange.fail(Status(sendable(code), message, details), headers, trailers)
         elif size > exchange.front.max_send:
             exchange.fail(too_large(size, exchange.front.max_send))
         else:

@@ -41,6 +41,16 @@ _NAMES: Final = (
 SOFT: Final = "sync_worker_receive_frame: SoftJobError: "
 
 
+#: Clients read a code as a number of 32 bits with a sign.
+_LARGEST: Final = 0x7FFFFFFF
+
+
+def sendable(code: int) -> int:
+    """*code* of a worker's as it may be sent: what is none in any reading is UNKNOWN. That it is one of the known is
+    not asked for: clients make UNKNOWN of others themselves."""
+    return code if 0 <= code <= _LARGEST else UNKNOWN
+
+
 def name(code: int) -> str:
     """``NotFound`` for 5; ``Code(99)`` for a code that is none."""
     return _NAMES[code] if 0 <= code < len(_NAMES) else f"Code({code})"
@@ -109,6 +119,7 @@ def of_failure(error: Exception, mux: bool, started: bool) -> Status:
 def of_text(raw: bytes) -> Status:
     """The status that a one-call worker's error text tells: ``code|:|message|:|details``."""
     code, message, details = decode_error_text(raw)
+    code = sendable(code)
     text = raw.decode("utf-8", "replace")
     if DELIMITER not in text or (code == UNKNOWN and message == text):
         message = SOFT + text
