@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from twisted_rr.errors import (
     QueueFull,
     WorkerDied,
 )
+from twisted_rr.plugins.grpc.config import ProtoFiles
 from twisted_rr.plugins.grpc.framing import framed
 from twisted_rr.wire.frame import CODEC_MSGPACK
 from twisted_rr.wire.grpc_context import encode_grpc_head
@@ -596,6 +598,64 @@ def test_a_client_cannot_make_up_labels_without_end() -> None:
         client.call(f"/made.up{number}/")
     labels = {labels.get("grpc_method") for _, _, _, labels, _ in world.front.metrics.samples()}
     assert labels == {"other", None}
+
+
+def methods_of(world: World) -> set[str]:
+    """The methods that have a label."""
+    return {
+        labels["grpc_method"]
+        for _, _, _, labels, _ in world.front.metrics.samples()
+        if "grpc_method" in labels
+    }
+
+
+def test_calls_that_no_worker_answered_get_no_label_of_their_own() -> None:
+    world, client = served()
+    client.call("/made.up/Refused", te="")
+    client.cancel(client.call("/made.up/Cancelled"))
+    client.call("/made.up/Late", fields=[("grpc-timeout", "1S")])
+    world.advance(2)
+    client.call("/made.up/Lost")
+    world.call.fail(NoFreeWorker(1.0))
+    client.call("/made.up/Unknown")
+    world.call.end(12)
+    world.turn()
+    assert methods_of(world) == {"other"}
+    client.call("/real.Service/Fails")
+    world.call.end(5)
+    client.call("/real.Service/Raises")
+    world.call.fail(ApplicationError("no"))
+    world.turn()
+    assert methods_of(world) == {"other", "/real.Service/Fails", "/real.Service/Raises"}
+
+
+def test_methods_of_a_proto_file_have_their_label_from_the_first_call(tmp_path: Path) -> None:
+    (tmp_path / "a.proto").write_text(
+        'syntax = "proto3"; package a; message M {} service S { rpc Do(M) returns (M); }'
+    )
+    world, client = served(proto=ProtoFiles((str(tmp_path / "a.proto"),)))
+    client.cancel(client.call("/a.S/Do"))
+    client.call("/a.S/Other")
+    assert methods_of(world) == {"/a.S/Do", "other"}
+
+
+def test_a_method_that_a_worker_has_answered_keeps_its_label_whatever_its_calls_end_with() -> None:
+    world, client = served()
+    client.call()
+    world.call.reply(b"", more=False)
+    world.turn()
+    client.cancel(client.call())
+    client.call(te="")
+    assert methods_of(world) == {"/rr.test.Echo/Say"}
+
+
+@pytest.mark.parametrize("code", [-1, 1 << 31, 1 << 32])
+def test_a_code_that_cannot_be_one_becomes_unknown(code: int) -> None:
+    world, client = served()
+    number = client.call()
+    world.call.end(code, "odd")
+    world.turn()
+    assert (client.answer(number).status, client.answer(number).text) == (2, "odd")
 
 
 def test_a_fault_of_ours_ends_the_call_and_no_other() -> None:

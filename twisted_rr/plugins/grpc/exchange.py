@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted_rr.errors import ApplicationError
 from twisted_rr.http2.blocks import Block
 from twisted_rr.http2.codes import INTERNAL_ERROR
 from twisted_rr.wire.grpc_status import INTERNAL
@@ -49,6 +50,7 @@ class Exchange:
     :ivar since: monotonic seconds at its beginning.
     :ivar deadline: monotonic seconds, 0 for none.
     :ivar code: what it ended with, -1 while it has not.
+    :ivar answered: a worker told that.
     :ivar sent: messages to the client; ``received`` those of the client.
     :ivar size: bytes of the answer's messages.
     :ivar cut: the server broke it off.
@@ -56,7 +58,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_call", "_left", "_state", "_stream", "_tick", "_upload", "code", "cut", "deadline", "derived", "front", "pool",
+        "_call", "_left", "_state", "_stream", "_tick", "_upload", "answered", "code", "cut", "deadline", "derived", "front", "pool",
         "received", "refused", "sent", "since", "size",
     )  # fmt: skip
 
@@ -69,6 +71,7 @@ class Exchange:
         self.since: float = front.seconds()
         self.deadline = self.since + timeout if timeout else 0.0
         self.code = -1
+        self.answered = False
         self.cut = False
         self.refused = False
         self.sent = 0
@@ -283,6 +286,7 @@ class Exchange:
     def over(self, code: int) -> None:
         """The worker has ended the call."""
         self.code = code
+        self.answered = True
         self._call = None
 
     def finish(self, status: Status, trailers: Sequence[tuple[str, Any]] = ()) -> None:
@@ -319,7 +323,9 @@ class Exchange:
         trailers: Sequence[tuple[str, Any]] = (),
         over: bool = False,
     ) -> None:
-        """End the call with *status*, whatever its worker still sends; *over*: it sends nothing more."""
+        """End the call with *status* because of what its worker answered, whatever that still sends; *over*: it sends
+        nothing more."""
+        self.answered = True
         if over:
             self._call = None
         self._give_up("client")
@@ -343,6 +349,7 @@ class Exchange:
         if call is None:
             return
         mux = bool(self.pool.mux)
+        self.answered = isinstance(error, ApplicationError)
         # A mux call has its id once its open was handed over.
         started = getattr(call, "worker", None) is not None and (not mux or call.id != 0)
         self.front.failed(self, error)

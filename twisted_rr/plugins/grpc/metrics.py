@@ -70,6 +70,10 @@ class GrpcMetrics:
             found = self._tallies.setdefault(method, Tally(method))
         return found
 
+    def knows(self, method: str) -> bool:
+        """It has a label of its own."""
+        return method in self._tallies
+
     def record(self, method: str, code: int, seconds: float) -> None:
         """A call to *method* ended with *code* after *seconds*."""
         self.tally(method).add(code, seconds)

@@ -263,10 +263,19 @@ class GrpcFront(Front):
     def record(self, exchange: Exchange, lost: object) -> None:
         """The metrics, and a line of the access log."""
         duration = self.seconds() - exchange.since
-        method = OTHERS if exchange.code == UNIMPLEMENTED else exchange.derived.path
-        self.metrics.record(method, exchange.code, duration)
+        self.metrics.record(self._label(exchange), exchange.code, duration)
         if self._access is not None:
             self._access.record(exchange, duration, not lost)
+
+    def _label(self, exchange: Exchange) -> str:
+        """Under which name a call is counted. A client can call any: its own has one that there is, as a .proto file
+        says or an answer of a worker does."""
+        path = exchange.derived.path
+        if exchange.answered and exchange.code != UNIMPLEMENTED:
+            return path
+        if self.metrics.knows(path) or path.encode("latin-1") in self.settings.protos.methods:
+            return path
+        return OTHERS
 
     def local_over(self, exchange: LocalExchange) -> None:
         """A call that was answered here has ended."""
