@@ -44,6 +44,9 @@ MAX_EMPTY_LINES: Final = 8
 #: A header block up to this size is remembered by the connection, whatever it holds: a client repeats itself.
 MAX_MEMO: Final = 4096
 
+#: What an exchange is told of content that was answered so.
+_FAULTS: Final = {413: "too large", 431: "trailers"}
+
 _date: Final = DateLine()
 _NO_BLOCK: Final = HeaderBlock()
 
@@ -558,9 +561,9 @@ class Session:
             self._close = True
         elif self._head_sent:
             self._front.refused(self, 0, fault.reason)
-            self._break_off("too large" if fault.status == 413 else "malformed")
+            self._break_off(_FAULTS.get(fault.status, "malformed"))
         else:
-            self._refuse(fault, self._is_head, "too large" if fault.status == 413 else "malformed")
+            self._refuse(fault, self._is_head, _FAULTS.get(fault.status, "malformed"))
 
     def _leaves_content(self, more: bool) -> bool:
         """Whether an answer given now should say that it is the last, for the sake of unread content."""

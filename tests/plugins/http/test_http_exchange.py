@@ -829,6 +829,18 @@ def test_the_access_log_has_the_status_that_the_session_gave_to_bad_content() ->
     ]
 
 
+def test_the_access_log_has_the_status_that_the_session_gave_to_trailers_that_are_too_large() -> None:
+    world = World(access_logs=True).start()
+    transport = world.connect()
+    transport.send(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    transport.send(b"X: a\r\n" * 1000 + b"\r\n")
+    assert transport.out.startswith(b"HTTP/1.1 431 ")
+    assert world.host.log("access").lines() == [
+        "203.0.113.7 refused 431 too many trailer fields",
+        "203.0.113.7 POST /x 431 0 0.000 - (incomplete)",
+    ]
+
+
 def test_a_client_that_leaves_with_the_head_it_asked_for_has_had_everything() -> None:
     """An application that streams is not done then; curl -I does not wait for it."""
     world = World(access_logs=True)

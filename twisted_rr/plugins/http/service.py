@@ -37,7 +37,7 @@ UNUSED = 1.0
 LAST_SECONDS = 2.0
 """Idle connections are closed this long before the deadline at the latest (drain.md F14)."""
 
-ABANDONED: Final[dict[object, int]] = {"malformed": 400, "too large": 413, "timeout": 408}
+ABANDONED: Final[dict[object, int]] = {"malformed": 400, "too large": 413, "timeout": 408, "trailers": 431}
 """What the session has answered for an exchange that was lost so, with no answer of its own; else 499, as nginx says."""
 
 
