@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import re
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from zlib import crc32
 
@@ -17,6 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import choice, compiled, roadrunner  # noqa: E402
 from benchmarks.contender import BIN  # noqa: E402
+from benchmarks.drain import rig  # noqa: E402
+from benchmarks.fronts import __main__ as fronts  # noqa: E402
 from benchmarks.grpc import load  # noqa: E402
 from benchmarks.http import contenders as http  # noqa: E402
 from benchmarks.rounds import against_pure, alternate, ratio, summaries  # noqa: E402
@@ -175,3 +180,47 @@ def test_a_contender_that_there_is_not_is_told(monkeypatch: pytest.MonkeyPatch) 
     assert left_out == {"rr-asgi-compiled": "there is no such contender here"}
     with pytest.raises(SystemExit, match="no contender is left"):
         choice.chosen(http.contenders(), ["nobody"], left_out)
+
+
+@pytest.mark.parametrize("cell", fronts.CELLS)
+def test_fronts_serves_each_application_in_its_own_folder(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two folders have an ``apps``, and a worker takes the one of the folder that it is started in."""
+    commands = []
+
+    class Started(Exception): ...
+
+    def contender(name: str, command: list[str], *rest: object) -> None:
+        commands.append(command)
+        raise Started
+
+    monkeypatch.setattr(rig, "Contender", contender)
+    with pytest.raises(Started):
+        fronts.measure(cell, argparse.Namespace(rounds=1, seconds=1.0, cores=4), {})
+    where = Path(commands[0][commands[0].index("-w") + 1])
+    module, _, name = fronts.CELLS[cell][1].partition(":")
+    assert re.search(rf"\b{name}\b", (where / f"{module}.py").read_text())
+
+
+def test_workers_are_found_whichever_thread_started_them() -> None:
+    """The server starts them in a thread; without them their CPU time was told as none."""
+    server = object.__new__(rig.Server)
+    server.pid = os.getpid()
+    begun, over = threading.Event(), threading.Event()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        begun.set()
+        over.wait(10)  # children of a thread that has ended are another's
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        assert begun.wait(10)
+        assert started[0].pid in server.workers()
+    finally:
+        over.set()
+        thread.join()
+        for process in started:
+            process.kill()
+            process.wait()

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Server:
-    """One running server."""
+    """One running server, in the folder *where*: the modules there come before all others in its workers."""
 
     def __init__(
         self,
@@ -26,6 +26,7 @@ class Server:
         app: str = "apps:app",
         bookkeeping: bool = True,
         sdk: tuple[str, ...] = (),
+        where: Path = HERE,
         **sections: dict,
     ) -> None:
         self.status_port = free_port()
@@ -47,7 +48,7 @@ class Server:
             if bookkeeping
             else [sys.executable, str(HERE / "without_bookkeeping.py")]
         )
-        serve = [*program, "serve", "-w", str(HERE), "-c", "{folder}/{name}.yaml"]
+        serve = [*program, "serve", "-w", str(where), "-c", "{folder}/{name}.yaml"]
         contender = Contender(f"drain-{self.status_port}", serve, HERE, config, self._is_ready)
         contender.start(folder)
         assert contender.process is not None
@@ -74,8 +75,9 @@ class Server:
         return last
 
     def workers(self) -> list[int]:
-        """Its child processes."""
-        return [int(word) for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        """Its child processes, whichever of its threads started them."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(word) for task in tasks for word in task.read_text().split()]
 
     def signal(self, number: int = signal.SIGTERM) -> float:
         """Send *number*; when that was."""

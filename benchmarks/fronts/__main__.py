@@ -63,8 +63,8 @@ def measure(name: str, args: argparse.Namespace, found: dict[str, dict]) -> dict
     folder, app, options, script, like = CELLS[name]
     command = [sys.executable, "-m", "twisted_rr.worker", *options, app]
     env = {"PYTHONPATH": f"{ROOT / folder}:{ROOT}"}
-    with tempfile.TemporaryDirectory() as where:
-        server = Server(Path(where), server={"command": command, "env": env})
+    with tempfile.TemporaryDirectory() as run:
+        server = Server(Path(run), where=ROOT / folder, server={"command": command, "env": env})
         try:
             _round(server, script, 1.0)
             rounds = [_round(server, script, args.seconds) for _ in range(args.rounds)]
