@@ -6,10 +6,11 @@ import gzip
 import os
 import pty
 import socket
+from types import SimpleNamespace
 
 import pytest
 
-from twisted_rr.logs import sinks
+from twisted_rr.logs import rotation, sinks
 from twisted_rr.logs.outlet import Outlet, Route
 from twisted_rr.logs.rotation import RotatingSink
 from twisted_rr.logs.sinks import MAX_PENDING, FileSink, Sink, StreamSink
@@ -395,16 +396,86 @@ def test_old_files_go_by_age(tmp_path):
     sink.close()
 
 
-def test_old_files_are_compressed_by_the_time_the_sink_is_closed(tmp_path):
+def test_old_files_are_compressed_by_the_time_the_sink_is_drained(tmp_path):
     clock = [1_700_000_000.0]
     sink = rotating(tmp_path, clock, compress=True)
     for number in range(3):
         clock[0] += 1
         sink.write(b"%d23456789012345678\n" % number)
+    sink.drain(1.0)
     sink.close()
     packed = [path for path in tmp_path.iterdir() if path.suffix == ".gz"]
     assert packed
     assert gzip.decompress(sorted(packed)[-1].read_bytes()) == b"123456789012345678\n"
+
+
+def test_a_compressed_file_may_be_read_by_those_who_may_read_the_log(tmp_path):
+    clock = [1_700_000_000.0]
+    before = os.umask(0o022)
+    try:
+        sink = rotating(tmp_path, clock, compress=True)
+        sink.write(b"123456789012345678\n")
+        sink.write(b"2\n")
+        sink.drain(1.0)
+    finally:
+        os.umask(before)
+    sink.close()
+    assert {path.suffix: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        ".log": 0o640,
+        ".gz": 0o640,
+    }
+
+
+def test_what_cannot_be_compressed_stays_and_nothing_half_done_does(tmp_path, monkeypatch):
+    def full(source, target):
+        target.write(b"some")
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(rotation.shutil, "copyfileobj", full)
+    sink = rotating(tmp_path, [1_700_000_000.0], compress=True)
+    sink.write(b"123456789012345678\n")
+    sink.write(b"2\n")
+    sink.drain(1.0)
+    sink.close()
+    assert names(tmp_path) == ["a-2023-11-14T22-13-20.000.log", "a.log"]
+
+
+@pytest.mark.parametrize("do", [lambda sink: sink.write(b"223456789012345678\n"), Sink.reopen, Sink.close])
+def test_nobody_waits_while_an_old_file_is_being_compressed(tmp_path, monkeypatch, do):
+    waited = []
+    working = SimpleNamespace(start=lambda: None, join=waited.append, is_alive=lambda: True)
+    monkeypatch.setattr(rotation.threading, "Thread", lambda **what: working)
+    clock = [1_700_000_000.0]
+    sink = rotating(tmp_path, clock, compress=True)
+    sink.write(b"123456789012345678\n")
+    sink.write(b"123456789012345678\n")
+    clock[0] += 1
+    # By the name, so that each way is that of this class.
+    do(sink) if do.__name__ == "<lambda>" else getattr(sink, do.__name__)()
+    assert not any(waited)
+    sink.close()
+
+
+def test_a_file_that_was_removed_is_made_again_when_it_would_be_rotated(tmp_path):
+    sink = rotating(tmp_path, [1_700_000_000.0])
+    sink.write(b"123456789012345678\n")
+    (tmp_path / "a.log").unlink()
+    sink.write(b"2\n")
+    assert (tmp_path / "a.log").read_bytes() == b"2\n"
+    assert sink.dropped == 0
+    sink.close()
+
+
+def test_what_is_no_regular_file_is_never_renamed(tmp_path):
+    os.mkfifo(tmp_path / "a.log")
+    reader = os.open(tmp_path / "a.log", os.O_RDONLY | os.O_NONBLOCK)
+    sink = rotating(tmp_path, [1_700_000_000.0])
+    sink.write(b"123456789012345678\n")
+    sink.write(b"2\n")
+    assert os.read(reader, 100) == b"123456789012345678\n2\n"
+    assert names(tmp_path) == ["a.log"]
+    sink.close()
+    os.close(reader)
 
 
 def test_a_rotation_that_fails_loses_no_line(tmp_path):

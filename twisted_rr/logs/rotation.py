@@ -10,6 +10,7 @@ import gzip
 import os
 import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from .sinks import FileSink
 
 _STAMP = r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}\.\d{3}"
 _DAY = 86400.0
+_PATIENCE = 5.0  # seconds for what is being compressed at the end of the process
 
 
 class RotatingSink(FileSink):
@@ -27,7 +29,7 @@ class RotatingSink(FileSink):
 
     :param max_backups: how many old files are kept; 0 keeps all.
     :param max_age: days an old file is kept; 0 keeps it for ever.
-    :param compress: gzip old files, in a thread of its own because that takes seconds.
+    :param compress: gzip old files, each in a thread of its own because that takes seconds; `drain` waits for them.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class RotatingSink(FileSink):
         self._compress = compress
         self._now = now
         self._size = os.fstat(self._fd).st_size
-        self._thread: threading.Thread | None = None
+        self._compressing: list[threading.Thread] = []
 
     def write(self, line: bytes) -> None:
         if self._gathered:
@@ -60,18 +62,24 @@ class RotatingSink(FileSink):
         super().reopen()
         self._size = os.fstat(self._fd).st_size
 
-    def close(self) -> None:
-        super().close()
-        if self._thread is not None:
-            self._thread.join(5.0)
+    def drain(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        super().drain(seconds, now)
+        end = now() + _PATIENCE
+        for thread in self._compressing:
+            thread.join(max(0.0, end - now()))
 
     def _rotate(self) -> None:
         self._size = 0  # whatever happens: a failed rotation is tried again after as many bytes
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            return  # such as /dev/stderr, whose name is not ours to take away
         path = Path(self._path)
         stamp = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
         old = path.with_name(f"{path.stem}-{stamp}{path.suffix}")
         try:
             os.rename(path, old)
+        except FileNotFoundError:
+            FileSink.reopen(self)  # somebody removed it, and it would grow unseen
+            return
         except OSError:
             self.lose(1)
             return
@@ -81,10 +89,10 @@ class RotatingSink(FileSink):
         self._prune()
 
     def _compress_later(self, old: Path) -> None:
-        if self._thread is not None:
-            self._thread.join(0)
-        self._thread = threading.Thread(target=_compress, args=(old,), name="log-compress", daemon=True)
-        self._thread.start()
+        self._compressing = [thread for thread in self._compressing if thread.is_alive()]
+        thread = threading.Thread(target=_compress, args=(old,), name="log-compress", daemon=True)
+        self._compressing.append(thread)
+        thread.start()
 
     def _prune(self) -> None:
         for index, old in enumerate(self.backups()):
@@ -110,6 +118,24 @@ class RotatingSink(FileSink):
 def _compress(old: Path) -> None:
     packed = old.with_name(old.name + ".gz")
     with contextlib.suppress(OSError):
-        with open(old, "rb") as source, gzip.open(packed, "wb") as target:
-            shutil.copyfileobj(source, target)
-        old.unlink()
+        try:
+            _copy(old, packed)
+        except OSError:
+            packed.unlink(missing_ok=True)  # a full disk, most likely: the old file stays as it is
+        else:
+            old.unlink()
+
+
+def _copy(old: Path, packed: Path) -> None:
+    with (
+        open(old, "rb") as source,
+        open(packed, "wb", opener=_as_private_as(source.fileno())) as raw,
+        gzip.GzipFile(old.name, "wb", fileobj=raw) as target,
+    ):
+        shutil.copyfileobj(source, target)
+
+
+def _as_private_as(fd: int) -> Callable[[str, int], int]:
+    """Opens a new file with the permissions of *fd*."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    return lambda path, flags: os.open(path, flags, mode)
