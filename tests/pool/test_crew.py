@@ -848,37 +848,6 @@ def test_nothing_is_left_on_the_reactor_after_the_stop():
     assert world.reactor.readers == []
 
 
-def test_finish_waits_for_open_waiting_and_half_received_calls():
-    world = World(num_workers=1).start()
-    [worker] = world.workers
-    world.open(b"1")
-    world.open(b"2")
-    half, _ = world.open(b"3", more=True)
-    seen = results(world.pool.finish())
-    for _ in range(2):
-        worker.request()
-        worker.reply(b"")
-    assert seen == []
-    half.send(b"", False)
-    worker.request()
-    assert seen == []
-    worker.reply(b"")
-    assert seen == [None]
-
-
-def test_finish_is_told_of_calls_that_were_shed_or_refused():
-    world = World(num_workers=1, max_queue_age=1.0)
-    world.pool.startService()
-    world.open(b"shed")
-    seen = results(world.pool.finish())
-    world.reactor.advance(2)
-    assert seen == [None]
-    world.open(b"refused")
-    seen = results(world.pool.finish())
-    world.pool.stopService()
-    assert seen == [None]
-
-
 # ---------------------------------------------------------------------------------- drain
 
 

@@ -1,7 +1,7 @@
 """A pool that leaves a call in its queue although its caller has gone."""
 
-from twisted_rr.pool.pool import WorkerPool
+from twisted_rr.pool.placement import Placement
 
 
 def apply(monkeypatch):
-    monkeypatch.setattr(WorkerPool, "_left", lambda pool, call: None)
+    monkeypatch.setattr(Placement, "_left", lambda placement, call: None)
