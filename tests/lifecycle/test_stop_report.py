@@ -81,7 +81,9 @@ def test_a_stop_that_did_not_fail_has_no_reason() -> None:
         world.stop()
         world.reactor.spend(1.0)
     (event,) = [one for one in told if one.get("event") == "stopped"]
-    assert "reason" not in event and event["log_format"].format(**event).startswith("stopped by stopService in ")
+    assert "reason" not in event and event["log_format"].format(**event).startswith(
+        "stopped by stopService in "
+    )
 
 
 def test_who_flushes_finds_the_report() -> None:
