@@ -316,6 +316,19 @@ def test_a_body_that_ends_with_trailers():
     assert stream.to.events == [("data", b"last", True), ("finished", b"trailers")]
 
 
+@pytest.mark.parametrize("bits", [0, MESSAGE])
+def test_an_application_that_ends_its_call_at_the_last_piece_hears_no_more_of_it(bits):
+    worker = MuxWorker()
+    stream = worker.accept(bits=STREAM)
+
+    def end(*piece):
+        stream.send(b"end", b"", False)
+
+    stream.to.data = stream.to.message = end
+    worker.end.feed(call_frame(1, b"trailers", b"last", bits))
+    assert stream.to.events == []
+
+
 def test_a_message_larger_than_the_window_does_not_wait_for_itself():
     worker = MuxWorker(window=16384)
     worker.accept(bits=STREAM)

@@ -74,8 +74,9 @@ class Exchange(Protocol):
         """The answer can not be completed; the exchange is over and the session takes no more of it.
 
         *reason* is a short word: ``client`` (it went away), ``timeout`` (it neither sent nor took a byte for too
-        long), ``malformed``, ``too large`` or ``trailers`` (the rest of its body, or trailers that are too large; it was
-        answered 400, 431 or 413 if nothing had been sent yet), ``length`` (what was sent contradicts the content-length), ``cut`` (by `Session.cut`).
+        long), ``malformed``, ``too large`` or ``trailers`` (the rest of its body, or trailers that are too large; it
+        was answered 400, 413 or 431 if nothing had been sent yet), ``length`` (what was sent contradicts the
+        content-length), ``cut`` (by `Session.cut`).
         """
 
 

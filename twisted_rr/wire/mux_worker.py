@@ -319,7 +319,7 @@ class MuxWorkerEnd:
             stream.assembled(assembly.size, size)
             whole = assembly.whole()
         stream.to.message(whole, text, more or split > 0)
-        if split and not stream.cancelled:
+        if split and not stream.cancelled and stream.more:
             stream.to.finished(data[pos + 20 : middle])
 
     def _credit(self, stream: Stream, split: int, data: bytes, pos: int) -> None:

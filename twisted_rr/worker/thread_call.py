@@ -105,6 +105,7 @@ class ThreadCall:
         if self.more and self.body:
             with self._threads.lock:
                 self._stream.consumed(len(self.body))
+                self._threads.flush()  # it may have been all that the server may send, and nobody else reads for that
 
     def read(self) -> bytes:
         """The next piece of the body, empty at its end; blocks. Raises Disconnected."""
