@@ -121,6 +121,11 @@ def register_sync(grpc):
     def nothing(request, context):
         return None
 
+    @method("t.S/Fail")
+    def fail(request, context):
+        context.set_code(5)
+        context.set_details("no such")
+
     @method("t.S/Meta")
     def meta(request, context):
         context.send_initial_metadata((("got", str(len(context.invocation_metadata()))),))
@@ -315,6 +320,16 @@ def register_async(grpc):
     @method("t.S/None")
     async def nothing(request, context):
         return None
+
+    @method("t.S/Fail")
+    async def fail(request, context):
+        context.set_code(5)
+        context.set_details("no such")
+
+    @method("t.S/Unset")
+    async def unset(request, context):
+        context.set_trailing_metadata(context.trailing_metadata() + (("t", context.details()),))
+        return b"end" if not isinstance(await context.read(), bytes) else b"a message"
 
     @method("t.S/Meta")
     async def meta(request, context):

@@ -251,6 +251,17 @@ def test_answer_that_is_no_bytes_is_internal(relay: GrpcRelay) -> None:
     assert "should be bytes, not NoneType" in relay.process.stderr
 
 
+def test_handler_that_sets_a_code_need_not_return_a_message(relay: GrpcRelay) -> None:
+    rpc = relay.rpc("t.S/Fail", b"").wait()
+    assert rpc.status == (5, "no such") and rpc.messages == []
+    assert "cannot be serialized" not in relay.process.stderr
+
+
+def test_what_a_coroutine_has_not_set_is_empty_and_what_it_was_given_is_read(looped: GrpcRelay) -> None:
+    rpc = looped.rpc("t.S/Unset", b"").wait()
+    assert rpc.status == (0, "") and rpc.trailers == [("t", "")] and rpc.messages == [b"end"]
+
+
 def test_metadata_peer_and_identity_reach_the_handler(relay: GrpcRelay) -> None:
     rpc = relay.rpc(
         "t.S/Meta",

@@ -167,6 +167,8 @@ class AsyncContext(BaseContext):
 
     async def read(self) -> Any:
         """The next request, ``grpc.aio.EOF`` after the last. Raises when the call is over."""
+        if not self._call.method.request_streaming:
+            return end_of_stream()  # the handler has the one there is
         body = await self._call.take()
         return end_of_stream() if body is None else self._call.decoded(body)
 
@@ -189,6 +191,14 @@ class AsyncContext(BaseContext):
     async def abort_with_status(self, status: Any) -> NoReturn:
         """End the call with a grpc.Status: code, details, trailing_metadata. Always raises."""
         await self.abort(status.code, status.details, status.trailing_metadata)
+
+    def details(self) -> Any:
+        """The status message as it was set, empty before, as grpc.aio has it."""
+        return self._call.details or ""
+
+    def trailing_metadata(self) -> Any:
+        """The metadata for the end as it was set, empty before, as grpc.aio has it."""
+        return self._call.trailing or ()
 
     def cancel(self) -> None:
         """End the call as CANCELLED now; the handler may clean up."""
@@ -243,7 +253,7 @@ async def run(call: AsyncCall) -> None:
         request = AsyncRequests(call) if method.request_streaming else call.request()
         result = method.behavior(request, AsyncContext(call))
         if not method.response_streaming:
-            data = call.encoded(await result)
+            data = call.answer(await result)
         elif hasattr(result, "__aiter__"):
             doing = "Exception iterating responses"
             await _send_all(call, result)

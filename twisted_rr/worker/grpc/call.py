@@ -214,6 +214,15 @@ class GrpcCall:
             tell_failure(f"{self.method.path}: the response cannot be serialized", error)
             raise BadMessage(INTERNAL, "Failed to serialize response!") from error
 
+    def answer(self, response: Any) -> bytes | None:
+        """The bytes of *response* of a method that gives one; None where the handler set the status of a failure.
+
+        It is not looked at then: to set a code and return nothing is a usual way to fail. Raises BadMessage.
+        """
+        if self.code is not None and number(self.code):
+            return None
+        return self.encoded(response)
+
     # ------------------------------------------------------------------------------- the end
 
     def succeed(self, data: bytes | None) -> None:

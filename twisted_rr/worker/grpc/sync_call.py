@@ -250,7 +250,7 @@ def _run(call: SyncCall) -> None:
             doing = "Exception iterating responses"
             _send_all(call, response)
         else:
-            data = call.encoded(response)
+            data = call.answer(response)
     # SystemExit too: a handler that raises it must not take the other calls with it.
     except BaseException as error:
         if forks.child:
