@@ -6,6 +6,7 @@ somebody else's: no signals, no exit code.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -189,4 +190,11 @@ class _OfThisProcess(MultiService):
                 # twistd hands the error to the waiting parent, which prints it and exits with 1.
                 raise
             sys.stderr.write(f"{error}\n")
+            self._remove_pid_file()
             raise SystemExit(1) from None
+
+    def _remove_pid_file(self) -> None:
+        """twistd does it for other errors only. In a container the next start has the same process id: its own."""
+        if self._twistd.get("pidfile"):
+            with contextlib.suppress(OSError):
+                os.unlink(self._twistd["pidfile"])

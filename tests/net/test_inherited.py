@@ -140,6 +140,7 @@ def test_another_host_is_another_address(bench: Bench) -> None:
     passed = bench.passed(("", sock), ("", bench.tcp()))
     assert took(passed, "grpc", f"0.0.0.0:{sock.getsockname()[1]}") is None
     assert took(passed, "grpc", f"no.such.host.invalid:{sock.getsockname()[1]}") is None
+    assert took(passed, "grpc", f"127.0.0..1:{sock.getsockname()[1]}") is None
 
 
 def test_a_unix_socket_is_found_by_its_path_through_links(bench: Bench, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ def test_two_bound_ports_of_one_address_differ_when_they_listen(epoll):
     [
         ("192.0.2.1:80", "EADDRNOTAVAIL"),
         ("no-such-host.invalid:80", "not a known host"),
+        ("127.0.0..1:80", "a part of it is empty"),
         ("unix:///no/such/folder/s", "folder /no/such/folder does not exist"),
         ("unix://" + "x" * 200, "too long"),
         ("unix:///dev/null", "not a socket"),

@@ -158,7 +158,7 @@ def _same_host(bound: str, wanted: TCPAddress) -> bool:
         return True
     try:
         found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return bound in [item[4][0] for item in found]
 

@@ -161,6 +161,10 @@ def _bind_tcp(address: TCPAddress) -> BoundPort:
     try:
         family, name = _resolve(address)
         return BoundPort(_tcp_socket(family, name))
+    except UnicodeError as error:
+        # Python's own check of host names: 127.0.0..1 has an empty part.
+        reason = f"{address.host!r} cannot be a host: a part of it is empty or too long"
+        raise ListenError(str(address), reason) from error
     except OSError as error:
         raise ListenError(str(address), _explain(error, address)) from error
 
