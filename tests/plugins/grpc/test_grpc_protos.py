@@ -39,6 +39,8 @@ message Outer {
   other.Thing thing = 14;
   bytes raw_data = 0x10;
   Outer message = 021;
+  repeated .a.b.Outer others = 19;
+  optional .a.b.Outer.Inner another = 20;
   optional Kind option = 18 [deprecated = true];
 }
 enum Top { ZERO = 0; MINUS = -1; }
@@ -60,6 +62,7 @@ message Thing {
   optional bytes raw = 3 [default = "\\001x"];
   optional bool yes = 4 [default = true];
   optional double ratio = 5 [default = 1.5];
+  optional double large = 9 [default = 9.2e4];
   optional Color color = 6 [default = RED];
   repeated group Result = 7 { required string url = 8; }
   extensions 100 to 199, 500 to max;
@@ -253,6 +256,64 @@ def test_what_refers_to_a_missing_type_is_left_out_of_reflection(tmp_path: Path)
     found = Descriptors(protos.files)
     assert len(found.dropped) == 2
     assert set(protos.methods) == {b"/S/A", b"/S/B"}
+
+
+def test_a_map_and_a_oneof_of_nothing_but_a_missing_type_spoil_no_file(tmp_path: Path) -> None:
+    """A file with an entry that has no value, or a oneof without a field, is refused by those who read it."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    source = (
+        'syntax = "proto3"; message A { map<string, Gone> m = 1; oneof empty { Gone gone = 2; } '
+        "oneof kept { Gone other = 3; string text = 4; } optional int32 last = 5; }"
+    )
+    written(tmp_path, a=source)
+    found = Descriptors(load([str(tmp_path / "a.proto")]).files)
+    assert len(found.dropped) == 3
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(descriptor_pb2.FileDescriptorProto.FromString(found.files["a.proto"]))
+    message = pool.FindMessageTypeByName("A")
+    assert [field.name for field in message.fields] == ["text", "last"]
+    assert [(one.name, [field.name for field in one.fields]) for one in message.oneofs] == [
+        ("kept", ["text"]), ("_last", ["last"]),
+    ]  # fmt: skip
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.proto").write_bytes(
+        b'\xef\xbb\xbfsyntax = "proto3"; message A {} service S { rpc R(A) returns (A); }'
+    )
+    assert list(load([str(tmp_path / "a.proto")]).services) == ["S"]
+
+
+def test_visibility_of_edition_2024_is_read(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        a='edition = "2024"; export message A { local enum E { Z = 0; } export message B {} export local = 1; '
+        "local message = 2; } local message export {} message local {} service S { rpc R(A) returns (A); }",
+    )
+    found = Descriptors(load([str(tmp_path / "a.proto")]).files)
+    assert found.dropped == [] and {"A", "A.E", "A.B", "A.local", "A.message", "export"} <= set(found.symbols)
+
+
+def test_extensions_of_a_message_set_may_have_any_number(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        a="message Set { option message_set_wire_format = true; extensions 4 to max; } "
+        "message A {} extend Set { optional A a = 536870912; }",
+    )
+    assert Descriptors(load([str(tmp_path / "a.proto")]).files).extensions == {("Set", 536870912): "a.proto"}
+
+
+def test_an_optional_extension_of_proto3_is_as_the_compiler_writes_it(tmp_path: Path) -> None:
+    from google.protobuf import descriptor_pb2
+
+    written(
+        tmp_path,
+        other=OTHER,
+        a='syntax = "proto3"; import "other.proto"; extend other.Thing { optional int32 x = 127; }',
+    )
+    found = Descriptors(load([str(tmp_path / "a.proto")]).files)
+    assert descriptor_pb2.FileDescriptorProto.FromString(found.files["a.proto"]).extension[0].proto3_optional
 
 
 def test_a_service_twice_is_a_mistake(tmp_path: Path) -> None:

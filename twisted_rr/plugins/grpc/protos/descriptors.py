@@ -6,7 +6,7 @@ user's own, the features of editions, and what refers to a type whose file is mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted_rr.wire.protobuf import BYTES, VARINT, tag, varint
@@ -180,12 +180,17 @@ class _Encoder:
 
     def _message(self, message: Message, scope: str) -> bytes:
         full = _under(scope, message.name)
-        oneofs = list(message.oneofs)
-        fields = [self._field(field, full, oneofs) for field in message.fields]
+        maps = self._maps_of_nothing(message, full)
+        fields = [one for one in message.fields if one.type not in maps and self._known(one, full)]
+        # Nor may there be a oneof without a field.
+        used = sorted({field.oneof for field in fields if field.oneof is not None})
+        oneofs = [message.oneofs[index] for index in used]
+        places = {index: place for place, index in enumerate(used)}
+        encoded = [self._field(field, full, oneofs, places=places) for field in fields]
         return _joined(
             [text(1, message.name)],
-            [data(2, field) for field in fields if field],
-            [data(3, self._message(inner, full)) for inner in message.messages],
+            [data(2, field) for field in encoded],
+            [data(3, self._message(inner, full)) for inner in message.messages if inner.name not in maps],
             [data(4, self._enum(enum)) for enum in message.enums],
             [data(5, number(1, first) + number(2, last + 1)) for first, last in message.ranges],
             self._extensions(6, message.extensions, full),
@@ -195,6 +200,22 @@ class _Encoder:
             [text(10, name) for name in message.reserved.names],
         )
 
+    def _maps_of_nothing(self, message: Message, scope: str) -> set[str]:
+        """The entries of maps to a type that is in no file: without a value they would spoil their whole file."""
+        entries = [inner for inner in message.messages if "map_entry" in inner.options]
+        return {
+            inner.name
+            for inner in entries
+            if not all(self._known(field, _under(scope, inner.name)) for field in inner.fields)
+        }
+
+    def _known(self, field: Field, scope: str) -> bool:
+        """Whether the field's type is in some file."""
+        if field.type in _SCALARS or self._all.resolve(field.type, scope)[1]:
+            return True
+        self._all.dropped.append(f"the field {_under(scope, field.name)} of type {field.type}")
+        return False
+
     def _extensions(self, number_of: int, extensions: list[Field], scope: str) -> list[bytes]:
         encoded = []
         for field in extensions:
@@ -202,26 +223,27 @@ class _Encoder:
             if not kind:
                 self._all.dropped.append(f"the extension {_under(scope, field.name)} of {field.extendee}")
                 continue
-            one = self._field(field, scope, [], extendee)
-            if one:
+            if self._known(field, scope):
                 self._all.extensions[(extendee[1:], field.number)] = self._one.name
-                encoded.append(data(number_of, one))
+                encoded.append(data(number_of, self._field(field, scope, [], extendee)))
         return encoded
 
-    def _field(self, field: Field, scope: str, oneofs: list[str], extendee: str = "") -> bytes:
-        """The field, empty when its type is in no file. ``optional`` of proto3 adds to *oneofs* (its own one)."""
+    def _field(
+        self, field: Field, scope: str, oneofs: list[str], extendee: str = "", places: Mapping[int, int] = {}
+    ) -> bytes:
+        """The field, whose type is `_known`; *places*: of the oneofs as written among *oneofs*.
+
+        ``optional`` of proto3 adds to *oneofs* (its own one).
+        """
         kind = _SCALARS.get(field.type, 0)
         name = ""
         if not kind:
             name, kind = self._all.resolve(field.type, scope)
-            if not kind:
-                self._all.dropped.append(f"the field {_under(scope, field.name)} of type {field.type}")
-                return b""
             if field.group:
                 kind = _GROUP
-        oneof = field.oneof
-        alone = field.presence and self._syntax == "proto3" and not extendee
-        if alone:
+        oneof = None if field.oneof is None else places[field.oneof]
+        optional = field.presence and self._syntax == "proto3"
+        if optional and not extendee:
             oneof = len(oneofs)
             oneofs.append(f"_{field.name}")
         return _joined(
@@ -233,7 +255,7 @@ class _Encoder:
             _options(8, field.options, _OF_FIELD),
             [number(9, oneof)] if oneof is not None else [],
             [text(10, _json_name(field))],
-            [number(17, 1)] if alone else [],
+            [number(17, 1)] if optional else [],
         )
 
     def _enum(self, enum: Enum) -> bytes:
@@ -289,7 +311,7 @@ def _json_name(field: Field) -> str:
 def _default(field: Field) -> str:
     value = field.options["default"]
     if not isinstance(value, bytes):
-        return str(value)
+        return str(value).removesuffix(".0")
     if field.type == "bytes":
         return "".join(chr(octet) if 32 <= octet < 127 else f"\\{octet:03o}" for octet in value)
     return value.decode("utf-8", "replace")

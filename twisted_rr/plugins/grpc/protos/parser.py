@@ -45,7 +45,7 @@ class _Parser:
 
     def __init__(self, path: str, source: str) -> None:
         self._path = path
-        self._source = source
+        self._source = source = source.removeprefix("\ufeff")  # editors of Windows put it there
         self._tokens = list(tokens(path, source))
         self._at = 0
         self._depth = 0
@@ -155,6 +155,7 @@ class _Parser:
         word = self._next.text if self._next.kind == WORD else ""
         if self._accept(";"):
             return
+        word = self._past_visibility(word)
         if word == "import":
             file.imports.append(self._import())
         elif word == "option":
@@ -273,8 +274,16 @@ class _Parser:
     def _message_body(self, message: Message) -> None:
         self._block(lambda: self._member(message))
 
+    def _past_visibility(self, word: str) -> str:
+        """The next word after ``export`` or ``local`` (edition 2024) of a message or an enum, which mean nothing here."""
+        declares = self._ahead("message") or self._ahead("enum")
+        if word in ("export", "local") and declares and self._ahead("{", 3):
+            self._take()
+            return self._next.text
+        return word
+
     def _member(self, message: Message) -> None:
-        word = self._next.text if self._next.kind == WORD else ""
+        word = self._past_visibility(self._next.text if self._next.kind == WORD else "")
         if word == "message" and self._ahead("{", 2):
             message.messages.append(self._message())
         elif word == "enum" and self._ahead("{", 2):
@@ -298,14 +307,15 @@ class _Parser:
         """A field; the message of a group is added to *messages*."""
         label = OPTIONAL
         presence = False
-        if self._next.text in _LABELS and self._next.kind == WORD and oneof is None and not self._ahead("."):
+        if self._next.text in _LABELS and self._next.kind == WORD and oneof is None:
             presence = self._is("optional")
             label = _LABELS[self._take().text]
         group = self._is("group") and self._ahead("=", 2)
         kind = self._take().text if group else self._dotted("a field, or what else a message may hold")
         name = self._name("the field's name")
         self._expect("=")
-        number = self._integer(1, MAX_FIELD, "a field's number")
+        # Extensions of a message set, which looks like any other message here, go on beyond.
+        number = self._integer(1, MAX_ENUM if extendee else MAX_FIELD, "a field's number")
         options = self._field_options()
         if group:
             made = Message(name=name)
