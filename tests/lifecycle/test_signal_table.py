@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from lifecycle_world import Reactor
+from twisted.internet.error import ReactorNotRunning
 
 import twisted_rr
 from twisted_rr.lifecycle.budget import Budget
@@ -233,6 +234,18 @@ def test_a_failure_before_the_reactor_runs_stops_it_too() -> None:
     process.signals.stop("failure")
     process.reactor.run()
     assert (process.drain.cause, process.reactor.stops) == ("failure", 1)
+
+
+def test_an_interrupt_after_somebody_else_has_stopped_the_reactor_only_forces() -> None:
+    process = Process()
+    process.drain.begin("shutdown")
+
+    def stopped_already() -> None:
+        raise ReactorNotRunning()
+
+    process.reactor.stop = stopped_already  # type: ignore[method-assign]
+    process.get(signal.SIGINT)
+    assert (process.drain.state, process.drain.hurried) == (FORCE, True)
 
 
 def test_handlers_are_taken_again_when_the_reactor_has_taken_them() -> None:

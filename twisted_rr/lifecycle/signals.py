@@ -188,11 +188,16 @@ class Signals:
     def _stop_reactor(self) -> None:
         if self._stopped or self._reactor is None:
             return
+        self._stopped = True
+        if not self._stop_now():
+            # Not yet: a failure in the very start, and it stops in its first turn. Or somebody else has stopped it.
+            self._reactor.callWhenRunning(self._stop_now)
+
+    def _stop_now(self) -> bool:
         from twisted.internet.error import ReactorNotRunning
 
-        self._stopped = True
         try:
             self._reactor.stop()
         except ReactorNotRunning:
-            # Not yet: a failure in the very start. It stops in its first turn.
-            self._reactor.callWhenRunning(self._reactor.stop)
+            return False
+        return True
