@@ -497,6 +497,31 @@ def test_a_forced_stop_ends_within_a_second_even_when_nothing_yields() -> None:
     assert world.stopped[0] <= 3.0
 
 
+def test_a_forced_stop_does_not_wait_for_a_flush_that_does_not_end() -> None:
+    world = World(Budget(total=10.0, flush=5.0))
+    world.server.at_end(lambda: Deferred())
+    world.start()
+    world.accept()
+    world.stop()
+    world.reactor.spend(1)
+    world.server.hurry()
+    world.reactor.spend(1)
+    assert world.stopped
+    assert world.stopped[0] <= 2.0
+
+
+def test_hurry_in_the_flush_ends_it() -> None:
+    world = World(Budget(total=10.0, flush=5.0))
+    world.server.at_end(lambda: Deferred())
+    world.start()
+    world.stop()
+    world.reactor.spend(1)
+    assert not world.stopped
+    world.server.hurry()
+    world.reactor.spend(0.5)
+    assert world.stopped
+
+
 def test_a_child_that_fails_to_stop_does_not_keep_the_rest_from_stopping() -> None:
     world = World()
     world.children["drivers"].broken = True

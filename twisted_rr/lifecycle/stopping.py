@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LEAST = 0.1
 # And what it gets to finish once it was forced: reaping needs the kernel, the last answers a few turns. All
 # together below the second that a forced stop may take (I13).
-_AFTER_FORCE = {"WORKERS": 0.4, "FRONT": 0.2, "STATUS": 0.2}
+_AFTER_FORCE = {"WORKERS": 0.4, "FRONT": 0.15, "STATUS": 0.2}
 _AFTER_FORCE_OTHERS = 0.05
 # How much of the flush is left when the workers have to be gone.
 _REAPED_BY = 0.5
@@ -169,10 +169,11 @@ class WayOut:
         stops = [maybeDeferred(flush) for flush in self._at_end]
         for stop in stops:
             stop.addErrback(lambda failure: self._log.failure("flush failed", failure=failure))
-        limit = self._clock.seconds() + max(
-            _LEAST, min(self._drain.budget.flush, self._drain.end - self._clock.seconds())
-        )
-        if not await self._wait(DeferredList(stops), lambda: limit):
+        now = self._clock.seconds()
+        self._limit = now + max(_LEAST, min(self._drain.budget.flush, self._drain.end - now))
+        if self._drain.hurried:
+            self._hurried()
+        if not await self._wait(DeferredList(stops), lambda: self._limit):
             self._log.warn("the flush did not end in time")
 
     # ---------------------------------------------------------------- phases
@@ -212,9 +213,12 @@ class WayOut:
 
     def _hurried(self) -> None:
         phase = self._current
+        after = (
+            _AFTER_FORCE_OTHERS if phase is None else _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
+        )
+        # Without a phase it is the flush that is waited for, or what goes by the deadline, which is now.
+        self._limit = min(self._limit, self._clock.seconds() + after)
         if phase is not None:
-            after = _AFTER_FORCE.get(str(phase.name), _AFTER_FORCE_OTHERS)
-            self._limit = min(self._limit, self._clock.seconds() + after)
             self._account.note_force()
             # This may lead the walk on, phases further, before it returns: a wake too many is harmless.
             phase.hurry()
