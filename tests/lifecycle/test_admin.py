@@ -94,6 +94,22 @@ def test_a_drain_that_waits_is_answered_when_nothing_is_in_flight(desk: Desk) ->
     assert desk.world.reactor.getDelayedCalls() == []
 
 
+def test_a_request_that_an_answer_lets_in_leaves_the_others_their_one_answer(desk: Desk) -> None:
+    item = desk.world.accept("GET /slow")
+    told: list[int] = []
+
+    def first(status: int, _: Any) -> None:
+        # The next request of the same connection was there already.
+        told.append(status)
+        desk.ask("POST", "/drain?wait=1")
+
+    desk.verbs.begin("POST", b"/drain?wait=1", "a test", first)
+    second = desk.ask("POST", "/drain?wait=1")
+    desk.world.front.in_flight.end(item)
+    desk.spend(0.1)
+    assert (told, second.status) == ([200], 200)
+
+
 def test_an_idle_server_is_drained_at_once(desk: Desk) -> None:
     assert desk.ask("POST", "/drain?wait=1").status == 200
 

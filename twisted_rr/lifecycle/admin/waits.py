@@ -112,6 +112,9 @@ class Waits:
         return not self._progress.in_flight() and now - self._busy_at >= wait.quiet
 
     def _settle(self, wait: Wait, status: int, **more: Any) -> None:
+        if wait not in self._waits:
+            # An answer lets the next request of its connection begin, which looks at all of them itself.
+            return
         self.forget(wait)
         wait.answer(status, {**more, **self._progress.drain()})
 
