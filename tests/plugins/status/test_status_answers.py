@@ -229,6 +229,41 @@ def test_an_entity_tag_is_the_state_and_a_match_is_304_only_for_a_yes() -> None:
     assert ask("/ready", drained, headers={"If-None-Match": '"drained"'}).status == 503
 
 
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        ('"starting", W/"running"', 304),
+        ('"starting","drained"', 200),
+        ("*", 304),
+        ("", 200),
+        (",", 200),
+    ],
+)
+def test_one_tag_of_a_list_is_enough(field: str, status: int) -> None:
+    assert ask("/ready", facts(), headers={"If-None-Match": field}).status == status
+
+
+@pytest.mark.parametrize(
+    ("accept", "detailed"),
+    [
+        ("application/health+json;q=0", False),
+        ("*/*, application/health+json ; q=0.000", False),
+        ("application/health+json;q=0.1", True),
+        ("application/health+json;profile=x;q=1", True),
+        ("application/health+json-seq", False),
+    ],
+)
+def test_who_does_not_want_the_details_does_not_get_them(accept: str, detailed: bool) -> None:
+    found = header(ask("/health", facts(), headers={"Accept": accept}), "content-type")
+    assert (found == "application/health+json") is detailed
+
+
+def test_a_list_may_come_in_several_fields() -> None:
+    fields = [(b"accept", b"application/health+json"), (b"accept", b"*/*"), (b"if-none-match", b'"a"')]
+    question = read("GET", b"/health", [*fields, (b"if-none-match", b'"b"')])
+    assert (question.detailed, question.known_tags) == (True, ("a", "b"))
+
+
 def test_running_and_not_ready_is_another_tag_than_running() -> None:
     assert header(ask("/ready", facts(plugins=TROUBLED)), "etag") == '"running:unready"'
 

@@ -6,6 +6,7 @@ No connection and no clock: facts come in, bytes go out.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
@@ -47,6 +48,9 @@ _NO_JOBS = b"jobs plugin not found\n"
 
 _MOST_CHECKS = 50
 
+#: A weight of nothing (RFC 9110 section 12.4.2).
+_NOT_WANTED = re.compile(r"\s*q=0(\.0{0,3})?\s*")
+
 _PLAIN = b"text/plain; charset=utf-8"
 
 
@@ -57,8 +61,8 @@ class Question:
     :ivar route: HEALTH, READY, STARTUP or JOBS; empty for a path that is not served.
     :ivar allowed: the method is GET or HEAD.
     :ivar plugins: the names asked for, none for all.
-    :ivar detailed: application/health+json was named in Accept.
-    :ivar known_tag: the state the client knows (If-None-Match), None when it did not say.
+    :ivar detailed: application/health+json was named in Accept, and not to say that it is not wanted.
+    :ivar known_tags: the states the client knows (If-None-Match); ``*`` stands for any.
     :ivar wait: for how many seconds it would wait for another one (Prefer, RFC 7240).
     """
 
@@ -66,7 +70,7 @@ class Question:
     allowed: bool = True
     plugins: tuple[str, ...] = ()
     detailed: bool = False
-    known_tag: str | None = None
+    known_tags: tuple[str, ...] = ()
     wait: float = 0.0
 
 
@@ -83,13 +87,17 @@ class Answer:
 def read(method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Question:
     """The question in a request with *target* in origin form and lower-case header names. Never raises."""
     path, _, query = target.decode("latin-1").partition("?")
-    fields = {name: value.decode("latin-1") for name, value in headers}
+    fields: dict[bytes, str] = {}
+    for name, value in headers:
+        # A list may come in several fields (RFC 9110 section 5.3).
+        text = value.decode("latin-1")
+        fields[name] = f"{fields[name]},{text}" if name in fields else text
     return Question(
         route=ROUTES.get(path, ""),
         allowed=method in ("GET", "HEAD"),
         plugins=_plugins(query),
-        detailed=HEALTH_JSON in fields.get(b"accept", "").lower(),
-        known_tag=_tag(fields.get(b"if-none-match")),
+        detailed=any(map(_wants_health_json, fields.get(b"accept", "").lower().split(","))),
+        known_tags=tuple(map(_tag, filter(str.strip, fields.get(b"if-none-match", "").split(",")))),
         wait=_wait(fields.get(b"prefer", "")),
     )
 
@@ -102,8 +110,14 @@ def _plugins(query: str) -> tuple[str, ...]:
     return tuple(found.get("plugin", ()))
 
 
-def _tag(field: str | None) -> str | None:
-    return None if field is None else field.strip().removeprefix("W/").strip('"')
+def _wants_health_json(member: str) -> bool:
+    kind, *parameters = member.split(";")
+    return kind.strip() == HEALTH_JSON and not any(map(_NOT_WANTED.fullmatch, parameters))
+
+
+def _tag(member: str) -> str:
+    # None of ours holds a comma, so that a list may be split at each.
+    return member.strip().removeprefix("W/").strip('"')
 
 
 def _wait(prefer: str) -> float:
@@ -134,7 +148,7 @@ def _written(question: Question, verdict: Verdict, facts: Facts, settings: Statu
     headers = _headers(question, verdict, facts, settings)
     headers.append((b"etag", b'"' + tag.encode() + b'"'))
     # RFC 9110 section 13.2.1: a precondition counts only where the answer would be a success.
-    if question.known_tag == tag and 200 <= verdict.code < 300:
+    if not {tag, "*"}.isdisjoint(question.known_tags) and 200 <= verdict.code < 300:
         return Answer(304, headers, b"", tag)
     if question.detailed:
         return Answer(

@@ -90,7 +90,7 @@ class StatusFront:
         if self._probed is not None and question.route:
             self._probed(_host_of(session.peer), _agent(request.headers))
         first = self._answer(question)
-        if question.wait and question.route and question.known_tag == first.tag:
+        if question.wait and question.route and first.tag in question.known_tags:
             waiter = Waiter(
                 first.tag,
                 lambda: self._answer(question).tag,
