@@ -6,14 +6,46 @@ from typing import Any
 
 import pytest
 from status_facts import ask, facts, listed
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 
 from twisted_rr.build import read_config
 from twisted_rr.errors import ConfigError
+from twisted_rr.plugins.status.checks.connect import CheckFailed, ask_http
 from twisted_rr.plugins.status.checks.runner import CheckFacts, Runner
 from twisted_rr.plugins.status.checks.settings import CheckSettings
 from twisted_rr.testing.host import RecordingLog
+
+
+class Server:
+    """An endpoint whose server answers with some bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def __call__(self, reactor: Any, address: str, timeout: float) -> Server:
+        return self
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        protocol.dataReceived(self.answer)
+        return succeed(protocol)
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 200 OK", b"HTTP/1.1 204", b"HTTP/1.0 301 "])
+def test_a_reason_is_not_needed_in_an_answer_that_says_yes(line: bytes) -> None:
+    asked = ensureDeferred(ask_http(None, "http://h/", 1.0, Server(line + b"\r\n")))
+    assert asked.result is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 503", b"HTTP/1.1", b"200 OK", b"HTTP/1.1 2x0 OK"])
+def test_any_other_answer_fails(line: bytes) -> None:
+    asked = ensureDeferred(ask_http(None, "http://h/", 1.0, Server(line + b"\r\n")))
+    assert asked.result.check(CheckFailed)  # type: ignore[attr-defined]
+    asked.addErrback(lambda failure: None)
+
 
 # -------------------------------------------------------------------------------- the section
 

@@ -85,6 +85,7 @@ async def ask_http(reactor: Any, url: str, timeout: float, endpoint: Any = endpo
     factory = Factory.forProtocol(lambda: asked)
     await endpoint(reactor, f"{host}:{parts.port or 80}", timeout).connect(factory)
     line = await asked.line
-    status = line.split(b" ")[1:2] if line.startswith(b"HTTP/1.") else []
+    # Without a reason many servers leave out the space before it too, and the line ends in a CR.
+    status = line.split()[1:2] if line.startswith(b"HTTP/1.") else []
     if not status or not status[0].isdigit() or not 200 <= int(status[0]) <= 399:
         raise CheckFailed(f"it answered {line[:80]!r}")
