@@ -162,7 +162,7 @@ def test_secrets_are_masked_by_declaration_and_by_name():
             "plain": "a",
             "token": "b",
             "key": "/etc/key.pem",
-            "env": {"DB_PASSWORD": "c", "HOME": "/h"},
+            "env": {"DB_PASSWORD": "c", "SMTP_PASS": "c", "COMPASS": "n", "HOME": "/h"},
         },
         "kv": {
             "a": {
@@ -172,18 +172,18 @@ def test_secrets_are_masked_by_declaration_and_by_name():
                 "url": "redis://user:pw@host/0",
                 "none_token": None,
             },
-            "b": ["amqp://guest:guest@h", {"password": "g"}, 5],
+            "b": ["amqp://guest:guest@h", "amqp://guest:gu@est@h/a@b", {"password": "g"}, 5],
         },
         "other": {"auth": "h", "monkey": "i", "author": "j"},
     }
     assert masked(data, registry()) == {
         "version": "3",
         "server": {"plain": "***", "token": "***", "key": "/etc/key.pem",
-                   "env": {"DB_PASSWORD": "***", "HOME": "/h"}},
+                   "env": {"DB_PASSWORD": "***", "SMTP_PASS": "***", "COMPASS": "n", "HOME": "/h"}},
         "kv": {
             "a": {"secret": "***", "api_key": "***", "key": "***", "url": "redis://user:***@host/0",
                   "none_token": None},
-            "b": ["amqp://guest:***@h", {"password": "***"}, 5],
+            "b": ["amqp://guest:***@h", "amqp://guest:***@h/a@b", {"password": "***"}, 5],
         },
         "other": {"auth": "***", "monkey": "i", "author": "j"},
     }  # fmt: skip

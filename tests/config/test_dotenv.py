@@ -57,3 +57,10 @@ def test_every_bad_line_is_told_and_the_good_ones_are_read():
 
 def test_a_bad_last_line_ends_the_reading():
     assert read("nonsense") == ({}, [".env:1:1: expected NAME=value"])
+
+
+def test_variables_that_double_with_each_line_come_to_an_end():
+    lines = ["A0=ten letters", *(f"A{number}=$A{number - 1}$A{number - 1}" for number in range(1, 60))]
+    values, problems = read("\n".join(lines))
+    assert problems[0] == ".env:18:1: its variables are more than 1048576 characters"
+    assert max(map(len, values.values())) <= 1 << 20

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted_rr.config.json_source import read_json
 from twisted_rr.config.nodes import Mark, to_plain
 from twisted_rr.config.report import Report
-from twisted_rr.config.source import MAX_DEPTH
+from twisted_rr.config.source import MAX_DEPTH, MAX_NODES
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.text(),
@@ -64,3 +64,23 @@ def test_what_is_no_json_is_told_with_its_place(text, problem):
 def test_a_duplicate_key_is_refused_with_its_path():
     _, problems = read('{"a": {"b": 1,\n "b": 2}}')
     assert problems == ["f.json:2:2: a.b: is set twice, first in line 1"]
+
+
+def test_places_in_a_long_file_are_found_without_beginning_anew():
+    text = "[" + "\n 1," * 90_000 + "\n  2]"
+    node, problems = read(text)
+    assert problems == []
+    assert node.items[-1].mark == Mark("f.json", 90_002, 3)
+
+
+def test_more_values_than_any_configuration_has_are_an_error():
+    _, problems = read("[" + "1," * MAX_NODES + "1]")
+    assert problems == [f"f.json:1:{2 * MAX_NODES}: not JSON: more than {MAX_NODES} values"]
+
+
+@pytest.mark.parametrize("text", ['{\n"a": "\\ud800"}', '{\n"\\udfff": 1}'])
+def test_half_of_a_surrogate_pair_which_no_file_could_be_called_is_an_error(text):
+    node, problems = read(text)
+    assert node is None
+    assert problems[0].startswith("f.json:2:")
+    assert problems[0].endswith("not JSON: half of a surrogate pair is no character")

@@ -39,6 +39,15 @@ def write(tmp_path):
     return write
 
 
+def test_a_working_directory_that_was_removed_does_not_matter_to_whole_paths(write, tmp_path, monkeypatch):
+    folder = write(rr_yaml=GOOD + "include: [a.yaml]\n", a_yaml='version: "3"\n')
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load(folder / "rr.yaml", registry(), directory=folder, workdir=folder).folder == str(folder)
+
+
 def test_a_text_becomes_frozen_settings():
     config = load(GOOD, registry())
     assert config.settings("http") == SampleHttp(address="127.0.0.1:80", pool=SamplePool())
@@ -412,6 +421,12 @@ def test_a_folder_that_is_a_link_is_not_followed(write):
     assert load("current/rr.yaml", registry(), directory=folder).settings("logs").output == (
         f"{folder}/current/rr.log",
     )
+
+
+def test_an_include_that_no_file_could_be_called_is_a_problem_as_any_other(tmp_path):
+    name = "a" * 300
+    (told,) = problems(f"{GOOD}include: [{name}]\n", directory=tmp_path)
+    assert told.endswith(f"cannot read {tmp_path / name}: File name too long")
 
 
 def test_problems_of_includes_are_told_by_their_file(write):

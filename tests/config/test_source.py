@@ -147,6 +147,13 @@ def test_aliases_of_aliases_cannot_explode(read):
     assert problems[0].endswith(f"more than {MAX_NODES} values, aliases counted in full")
 
 
+def test_aliases_of_a_long_text_cannot_explode_when_its_variables_are_replaced(read):
+    text = f"a: &a '$A {'x' * 100_000}'\nb: [{', '.join(['*a'] * 300)}]\n"
+    _, problems = read(text)
+    assert problems == [f"f:1:4: more than {MAX_NODES} values, aliases counted in full"]
+    assert read(f"a: '{'x' * 1_000_000}'\nb: [{', '.join(['1'] * 90_000)}]\n")[1] == []
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n"])
 def test_a_text_without_a_document_gives_nothing(read, text):
     assert read(text) == (None, [])

@@ -17,6 +17,7 @@ from .report import Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_DEPTH = 16
+_MAX_LENGTH = 1 << 20  # characters: variables made of variables, in a dotenv file, double with each line
 
 
 class ExpansionError(ValueError):
@@ -37,11 +38,14 @@ class Expansion:
         """*text* with its variables replaced; raises `ExpansionError`."""
         if depth > _MAX_DEPTH:
             raise ExpansionError(f"defaults are nested more than {_MAX_DEPTH} deep")
-        done, at = [], 0
+        done, at, length = [], 0, 0
         while (dollar := text.find("$", at)) >= 0:
             done.append(text[at:dollar])
             piece, at = self._variable(text, dollar + 1, depth)
             done.append(piece)
+            length += len(piece)
+            if length > _MAX_LENGTH:
+                raise ExpansionError(f"its variables are more than {_MAX_LENGTH} characters")
         done.append(text[at:])
         return "".join(done)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .nodes import Entry, ListNode, MapNode, Mark, Node, Scalar
 from .report import Report
-from .source import MAX_DEPTH, DocumentError
+from .source import MAX_DEPTH, MAX_NODES, DocumentError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -36,6 +36,10 @@ class _Reader:
         self._name = name
         self._report = report
         self._at = 0
+        self._nodes = 0
+        # Where the line of the last mark began: counted from there, a long file takes no time by its square.
+        self._line = 1
+        self._begins = 0
 
     def document(self) -> Node:
         node = self._value("", 0)
@@ -51,8 +55,9 @@ class _Reader:
         return self._text[self._at : self._at + 1]
 
     def _mark(self) -> Mark:
-        line = self._text.count("\n", 0, self._at) + 1
-        return Mark(self._name, line, self._at - self._text.rfind("\n", 0, self._at))
+        self._line += self._text.count("\n", self._begins, self._at)
+        self._begins = max(self._begins, self._text.rfind("\n", self._begins, self._at) + 1)
+        return Mark(self._name, self._line, self._at - self._begins + 1)
 
     def _fault(self, reason: str) -> DocumentError:
         return DocumentError(f"not JSON: {reason}", self._mark())
@@ -61,22 +66,29 @@ class _Reader:
         first = self._peek()
         if depth > MAX_DEPTH:
             raise self._fault(f"nested more than {MAX_DEPTH} deep")
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise self._fault(f"more than {MAX_NODES} values")
         if first == "{":
             return self._object(path, depth)
         if first == "[":
             return self._array(path, depth)
         if first == '"':
             mark = self._mark()
-            return Scalar(self._string(), mark, quoted=True)
+            return Scalar(self._string(mark), mark, quoted=True)
         found = _LITERAL.match(self._text, self._at)
         if found is None:
             raise self._fault("expected a value")
         mark, self._at = self._mark(), found.end()
         return Scalar(found.group(), mark)
 
-    def _string(self) -> str:
+    def _string(self, mark: Mark) -> str:
         scan: Any = vars(decoder)["scanstring"]  # public by use, unknown to the type stubs
         text, self._at = scan(self._text, self._at + 1, True)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DocumentError("not JSON: half of a surrogate pair is no character", mark) from None
         return str(text)
 
     def _array(self, path: str, depth: int) -> Node:
@@ -103,7 +115,8 @@ class _Reader:
     def _member(self, entries: dict[str, Entry], path: str, depth: int) -> None:
         if self._peek() != '"':
             raise self._fault("expected a key in double quotes")
-        mark, key = self._mark(), self._string()
+        mark = self._mark()
+        key = self._string(mark)
         if self._peek() != ":":
             raise self._fault("expected ':'")
         self._at += 1

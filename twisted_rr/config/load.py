@@ -70,13 +70,18 @@ def attempt(
     dotenv: str | None = None,
 ) -> tuple[Config | None, Report]:
     """The same, for who wants the warnings too when there are problems: None, and the report."""
-    loading = _Loading(registry, dict(environ or {}), Path(os.getcwd(), directory), workdir)
+    loading = _Loading(registry, dict(environ or {}), _absolute(directory), workdir)
     try:
         config = loading.load(source, overrides, dotenv)
     except _Stopped:
         config = None
     loading.report.problems.sort(key=lambda problem: _place(problem.where))
     return config, loading.report
+
+
+def _absolute(directory: str | os.PathLike[str]) -> Path:
+    # The process's own folder is asked for only where it counts: a deployment may have removed it.
+    return Path(directory) if os.path.isabs(directory) else Path(os.getcwd(), directory)
 
 
 class _Stopped(Exception):
@@ -228,7 +233,8 @@ class _Loading:
         """The sections of one included file; each replaces the one of the main file, as in RoadRunner."""
         beside = self._directory / folder / name
         path = Path(self.report.folder, name)
-        if not path.exists() and beside.exists():
+        # Not Path.exists, which raises for a name that is too long and for a folder that may not be entered.
+        if not os.path.exists(path) and os.path.exists(beside):
             path = beside
         text = self._text(path, name, mark, "include")
         if text is None:

@@ -15,10 +15,10 @@ from .registry import Registry
 MASK = "***"
 
 _SECRET_NAME = re.compile(
-    r"passw|passphrase|secret|token|credential|private|nonce|dsn|api_?key|access_?key|(?:^|[_.-])(?:key|auth|pwd)$",
+    r"passw|passphrase|secret|token|credential|private|nonce|dsn|api_?key|access_?key|(?:^|[_.-])(?:key|auth|pwd|pass)$",
     re.IGNORECASE,
 )
-_USER_INFO = re.compile(r"(?<=://)([^\s/@:]*):([^\s/@]*)@")
+_USER_INFO = re.compile(r"(?<=://)([^\s/@:]*):([^\s/]*)@")
 
 
 def masked(data: Mapping[str, Any], registry: Registry) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Report:
         self.folder = ""
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
+        self._warned: set[tuple[str, str, str]] = set()
 
     def problem(self, path: str, reason: str, mark: Mark | None) -> None:
         """Record a mistake that keeps the server from starting."""
@@ -45,9 +46,10 @@ class Report:
 
     def warning(self, path: str, reason: str, mark: Mark | None) -> None:
         """Record something that works but deserves a look; the same one is kept once."""
-        found = ConfigProblem(path, reason, str(mark or ""))
-        if not any(found.args == known.args for known in self.warnings):
-            self.warnings.append(found)
+        found = (path, reason, str(mark or ""))
+        if found not in self._warned:
+            self._warned.add(found)
+            self.warnings.append(ConfigProblem(*found))
 
 
 @attrs.frozen

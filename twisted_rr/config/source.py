@@ -18,6 +18,7 @@ from .report import Report
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000  # with every alias counted in full, so that aliases of aliases cannot explode
+_TEXT = 256  # characters that count as one more value: each alias of a text may have its variables replaced
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
@@ -172,13 +173,17 @@ class _Composer:
 
     def feed(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.ScalarEvent):
-            self._add(self._scalar(event), 1, event.anchor)
+            size = 1 + len(event.value) // _TEXT
+            node = self._scalar(event)
+            self._count(size, node.mark)
+            self._add(node, size, event.anchor)
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event)
         elif isinstance(event, yaml.CollectionStartEvent):
             self._open(event)
         elif isinstance(event, yaml.CollectionEndEvent):
             closed = self._stack.pop()
+            self._count(1, closed.mark)
             self._add(closed.close(), closed.size, closed.anchor)
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
@@ -208,7 +213,7 @@ class _Composer:
             why = "stands inside its own anchor" if inside else "has no anchor before it"
             raise DocumentError(f"the alias *{event.anchor} {why}", self._mark(event), self._path.lstrip("."))
         node, size = known
-        self._count(size - 1, node.mark)
+        self._count(size, node.mark)
         self._add(node, size, None)
 
     def _open(self, event: yaml.CollectionStartEvent) -> None:
@@ -223,7 +228,6 @@ class _Composer:
         )
 
     def _add(self, node: Node, size: int, anchor: str | None) -> None:
-        self._count(1, node.mark)
         if anchor is not None:
             self._anchors[anchor] = (node, size)
         if self._stack:
