@@ -425,3 +425,30 @@ def test_megabytes_both_ways_at_once_arrive_in_order(rig):
     spin(rig.reactor, lambda: len(rig.owner.data) == size)
     worker.join()
     assert rig.owner.data == sent
+
+
+def test_what_the_kernel_did_not_take_is_told_once_closed(rig):
+    rig.hang_up()
+    rig.owner.output = [b"a call"]
+    rig.relay.push()
+    spin(rig.reactor, lambda: rig.owner.lost)
+    assert rig.relay.unsent == 6
+
+
+@pytest.mark.parametrize(("read", "unsent"), [(0, 10), (4, 6), (10, 0)])
+def test_what_nobody_has_read_of_a_pipe_is_taken_back(epoll, read, unsent):
+    rig = Rig(epoll, "pipes")
+    rig.owner.output = [b"0123456789"]
+    rig.relay.push()
+    assert rig.receive(read) == b"0123456789"[:read]
+    rig.relay.close()
+    assert rig.relay.unsent == unsent
+    assert rig.receive() == b""
+    rig.done()
+
+
+def test_what_a_socket_took_counts_as_read(socket_rig):
+    socket_rig.owner.output = [b"0123456789"]
+    socket_rig.relay.push()
+    socket_rig.relay.close()
+    assert socket_rig.relay.unsent == 0

@@ -90,6 +90,7 @@ class FakeRelay:
         self.owner: Any = None
         self.closed = False
         self.paused = False
+        self.unsent = 0  # bytes that did not reach the worker
         self.unread: list[bytes] = []  # written by the worker, not yet noticed by the reactor
 
     def wake(self) -> None:

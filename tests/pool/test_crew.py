@@ -986,3 +986,59 @@ def test_debug_does_not_keep_a_worker_whose_call_was_given_up():
     call.cancel("client")
     worker.answer_handshake()
     assert worker.told_to_stop()
+
+
+# ------------------------------------------------------------------- calls that a worker never had
+
+
+def given_and_lost(world, unread):
+    """A worker that has answered goes with a call in its relay, of which it has not read the last *unread* bytes."""
+    world.open(b"one")
+    [first] = world.new() or world.workers[-1:]
+    assert first.request() == b"one"
+    first.reply(b"")
+    _, to = world.open(b"two")
+    written = first.relay.output()
+    first.relay.unsent = len(written) if unread is None else unread
+    first.process.exit(code=0)
+    return to
+
+
+def test_a_call_of_which_a_worker_that_goes_has_no_byte_is_run_by_another():
+    world = World(num_workers=1).start()
+    to = given_and_lost(world, None)
+    assert to.events == []
+    [second] = world.up()
+    assert second.request() == b"two"
+    second.reply(b"done")
+    assert to.body == b"done"
+
+
+def test_a_call_of_which_one_byte_may_have_been_read_is_not_run_again():
+    world = World(num_workers=1).start()
+    to = given_and_lost(world, 5)
+    assert isinstance(to.error, WorkerDied)
+    [second] = world.up()
+    assert second.request() is None
+
+
+def test_a_call_that_no_worker_has_read_is_run_again_once_where_they_die_before_an_answer():
+    world = World(num_workers=1).start()
+    _, to = world.open(b"x")
+    for _ in range(2):
+        [worker] = world.workers[-1:]
+        worker.relay.unsent = len(worker.relay.output())
+        worker.process.exit(signal=9)
+        world.reactor.advance(1)
+        world.up()
+    assert isinstance(to.error, WorkerDied)
+
+
+def test_a_call_that_no_worker_has_read_fails_with_the_stop_of_its_pool():
+    world = World(num_workers=1).start()
+    call, to = world.open(b"x")
+    [worker] = world.workers
+    worker.relay.unsent = len(worker.relay.output())
+    world.pool.stopService()
+    worker.process.exit(code=0)
+    assert to.error is not None

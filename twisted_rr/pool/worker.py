@@ -505,6 +505,8 @@ class Worker:
             return
         if isinstance(self.end, MuxServerEnd):
             self._give_back(self.end.take_back(), reason)
+        elif self._relay is not None:
+            self.end.take_back(self._relay.unsent)
         calls = self.open_calls()
         self.lost += sum(not call.cancelled for call in calls)
         pid = self.pid

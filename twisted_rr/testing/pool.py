@@ -215,9 +215,6 @@ class FakePool(Service):
         self.size = max(1, self.size - count)
         return succeed(None)
 
-    def finish(self) -> Deferred[None]:
-        return succeed(None)
-
     def hurry(self) -> None:
         for call in self.open_calls:
             call.fail(Cancelled("drain"))

@@ -107,7 +107,7 @@ class SingleServerEnd:
         self._left = 0
         self._urgent: list[bytes] = []
         self._dirty = False
-        self._asked = False  # a byte of the request was handed over
+        self._asked = 0  # bytes that were handed over since the call was started
         self._stopped = False  # STOP was sent for this call
         self._paused = False  # the owner was told not to read
         self._lost = False
@@ -136,7 +136,7 @@ class SingleServerEnd:
         call.end = self
         self.call = call
         self.load = 1
-        self._asked = False
+        self._asked = 0
         self._stopped = False
         self.streaming = False
         if not isinstance(body, bytes):
@@ -178,6 +178,23 @@ class SingleServerEnd:
     def tick(self, now: float) -> None:
         """Nothing: one-call workers have no heartbeat."""
 
+    def take_back(self, unsent: int) -> None:
+        """The relay is lost, and the last *unsent* bytes that were taken have not reached the worker: a call that has
+        all of its bytes among them was not begun, and is refused."""
+        call = self.call
+        if call is None or call.ended or call.cancelled or call.answered or unsent < self._asked:
+            return
+        self.accepting = False
+        self.call = None
+        self.load = 0
+        self._head = b""
+        self._body = None
+        self._left = 0
+        call.restart()
+        if not self.owner.refused(call):
+            self.call = call
+            self.load = 1
+
     def fail_all(self, error_for: Callable[[Call], Exception]) -> None:
         """The relay is lost: the call, if not ended, gets ``failed(error_for(call))``. Idempotent."""
         self._lost = True
@@ -199,14 +216,16 @@ class SingleServerEnd:
             return b""
         piece = self._head
         if piece or self._left:
-            self._asked = True
             self._head = b""
             if self._left:
                 piece += self._read_body(PIECE)
+            self._asked += len(piece)
             return piece
         if self._urgent:  # never inside a request
             piece = b"".join(self._urgent)
             self._urgent.clear()
+            if self._asked:
+                self._asked += len(piece)
             return piece
         self._dirty = False
         return b""
