@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -16,7 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_rig import PROTO, grpc_server, run
+from OpenSSL import SSL
 from rig import until
+
+from twisted_rr.plugins.grpc.config import TlsSettings
+from twisted_rr.plugins.grpc.tls import make_context
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +115,44 @@ def test_a_client_without_a_certificate_is_turned_away_where_one_is_needed(tmp_p
         assert run(server, "empty_unary", env=env)["empty_unary"]["failed"] == "UNAVAILABLE"
         env |= {"CLIENT_KEY": client_key, "CLIENT_CERT": client_cert}
         assert run(server, "empty_unary", env=env)["empty_unary"] is True
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    "mode", ["", "request_client_cert", "verify_client_cert_if_given", "no_client_certs"]
+)
+def test_a_session_is_resumed_where_clients_have_certificates_too(
+    tmp_path: Path, mode: str, version: ssl.TLSVersion
+) -> None:
+    authority = Authority(tmp_path)
+    key, cert = authority.issue("server")
+    context = make_context(
+        TlsSettings(cert=cert, private_key=key, root_ca=authority.path, client_auth_type=mode)
+    )
+    client = ssl.create_default_context(cafile=authority.path)
+    client.minimum_version = client.maximum_version = version
+    client.load_cert_chain(*reversed(authority.issue("client")))
+    session = talked(client, context, None).session
+    assert talked(client, context, session).session_reused
+
+
+def talked(client: ssl.SSLContext, context: SSL.Context, session: Any) -> ssl.SSLObject:
+    """A client that has shaken hands with a server of *context*, and has read what it says, in memory."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1", session=session)
+    theirs = SSL.Connection(context, None)
+    theirs.set_accept_state()
+    for step in (ours.do_handshake, theirs.do_handshake) * 3:
+        with contextlib.suppress(ssl.SSLWantReadError, SSL.WantReadError):
+            step()
+        if data := outgoing.read():
+            theirs.bio_write(data)
+        with contextlib.suppress(SSL.WantReadError):
+            incoming.write(theirs.bio_read(65536))
+    theirs.send(b"x")
+    incoming.write(theirs.bio_read(65536))
+    assert ours.read(1) == b"x"
+    return ours
 
 
 def test_a_client_that_does_not_offer_h2_is_closed(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ def make_context(settings: TlsSettings) -> SSL.Context:
     trusts_all = mode in _UNVERIFIED
     context.set_verify(_MODES[mode], lambda connection, certificate, code, depth, ok: trusts_all or bool(ok))
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    # Clients keep tickets all the same, and OpenSSL refuses those of clients it has asked for a certificate without it.
+    context.set_session_id(b"twisted_rr.grpc")
     return context
 
 
