@@ -20,8 +20,9 @@ from grpc_rig import PROTO, grpc_server, run
 from OpenSSL import SSL
 from rig import until
 
+from twisted_rr.errors import ConfigError
 from twisted_rr.plugins.grpc.config import TlsSettings
-from twisted_rr.plugins.grpc.tls import make_context
+from twisted_rr.plugins.grpc.tls import ServerTls, make_context
 
 pytestmark = pytest.mark.integration
 
@@ -178,3 +179,25 @@ def test_a_file_that_cannot_be_used_fails_the_start_with_its_name(tmp_path: Path
     tls = {"key": str(tmp_path / "bad.pem"), "cert": str(tmp_path / "no.pem")}
     with pytest.raises(AssertionError, match="no.pem: No such file"), grpc_server(tmp_path, tls=tls):
         """It does not start."""
+
+
+def test_a_file_of_authorities_that_cannot_be_used_is_the_one_that_is_named(tmp_path: Path) -> None:
+    key, cert = Authority(tmp_path).issue("server")
+    (tmp_path / "bad.pem").write_text("nothing")
+    settings = TlsSettings(cert=cert, private_key=key, root_ca=str(tmp_path / "bad.pem"))
+    with pytest.raises(ConfigError, match=r"grpc.tls: [^,]*/bad\.pem: no certificate"):
+        ServerTls(settings, None)
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    key, cert = Authority(tmp_path).issue("server")
+    private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    Path(key).write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(ConfigError, match="bad decrypt"):  # else: "problems getting password"
+        ServerTls(TlsSettings(cert=cert, private_key=key), None)

@@ -6,6 +6,7 @@ Twisted's.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any, Final
 
@@ -90,14 +91,19 @@ def make_context(settings: TlsSettings) -> SSL.Context:
                 """OpenSSL does not say which file it could not open."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    # OpenSSL would ask for the passphrase of a key at the terminal, and the whole server would wait for it.
+    context.set_passwd_cb(lambda length, again, data: b"")
     context.use_certificate_chain_file(settings.cert)
     context.use_privatekey_file(settings.private_key)
     context.check_privatekey()
     context.set_alpn_select_callback(_select)
     mode = mode_of(settings)
     if settings.root_ca:
-        context.load_verify_locations(settings.root_ca)
-        context.set_client_ca_list(_authorities(settings.root_ca))
+        try:
+            context.load_verify_locations(settings.root_ca)
+            context.set_client_ca_list(_authorities(settings.root_ca))
+        except (SSL.Error, ValueError) as error:
+            raise OSError(errno.EINVAL, _text(error), settings.root_ca) from error
     trusts_all = mode in _UNVERIFIED
     context.set_verify(_MODES[mode], lambda connection, certificate, code, depth, ok: trusts_all or bool(ok))
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -122,6 +128,9 @@ def _select(connection: SSL.Connection, offered: list[bytes]) -> Any:
 def _why(settings: TlsSettings, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
+    return f"{settings.cert}, {settings.private_key}: {_text(error)}"
+
+
+def _text(error: Exception) -> str:
     reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    text = "; ".join(str(reason[-1]) for reason in reasons) or "it cannot be used"
-    return f"{settings.cert}, {settings.private_key}: {text}"
+    return "; ".join(str(reason[-1]) for reason in reasons) or "it cannot be used"
