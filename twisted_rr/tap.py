@@ -55,12 +55,17 @@ class Options(usage.Options):
         And take over passed sockets, while this is the process that they are for: twistd forks later.
         """
         self["inherited"] = claim(os.environ)
+        try:
+            folder = working_folder(os.environ)
+        except OSError as error:
+            sys.stderr.write(f"cannot work in this folder: {error.strerror}\n")
+            raise SystemExit(1) from None
         self["read"] = functools.partial(
             read_config,
             self["config"],
             overrides=self["overrides"],
             dotenv=self["dotenv"],
-            folder=working_folder(os.environ),
+            folder=folder,
         )
         try:
             self["settings"] = self["read"]()

@@ -2,14 +2,19 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 from twisted.internet.testing import MemoryReactorClock
 
 import twisted_rr
+from twisted_rr import discovery
 from twisted_rr.build import Builder, read_config
 from twisted_rr.cli.main import cli
+from twisted_rr.discovery import ServerPlugin, discover
+from twisted_rr.errors import PluginLoadError
 from twisted_rr.tap import Options
 
 
@@ -223,3 +228,68 @@ def test_workers_run_in_the_folder_of_relative_files(folder, monkeypatch):
         config = read_config(source, workdir=workdir)
         server = Builder(config, MemoryReactorClock(), {}, environ={}, clock=None, on_failure=None)
         assert server.server_settings(config).directory == str((folder / expected).resolve())
+
+
+# --------------------------------------------------------------------------- what is odd
+
+
+def test_a_plugin_that_cannot_be_loaded_is_told_in_a_line_by_every_command(run, monkeypatch, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(GOOD)
+    plugins = discover()
+
+    def broken():
+        raise PluginLoadError("extra", "no module")
+
+    commands = (("config", "show"), ("config", "schema"), ("init", "app:app", "--output", "-"))
+    monkeypatch.setattr(discovery, "discover", broken)
+    for words in commands:
+        result = run(*words)
+        assert result.exit_code == 1
+        assert result.output == "plugin 'extra' cannot be loaded: no module\n"
+    extra = ServerPlugin("extra", "one more", "no.such.module")
+    monkeypatch.setattr(discovery, "discover", lambda: {**plugins, "extra": extra})
+    result = run("config", "schema")
+    assert result.exit_code == 1 and result.output.startswith("plugin 'extra' cannot be loaded: importing")
+
+
+def test_secrets_of_a_file_are_masked_whoever_shows_it(run, tmp_path):
+    (tmp_path / ".rr.yaml").write_text(GOOD + "env: {API_TOKEN: geheim}\n")
+    result = run("serve", "--print-config")
+    assert result.exit_code == 0 and "API_TOKEN" in result.output and "geheim" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--port", "--workers"])
+def test_an_option_that_has_no_effect_is_refused_if_it_is_zero_too(run, tmp_path, option):
+    (tmp_path / ".rr.yaml").write_text(GOOD)
+    result = run("serve", "--print-config", option, "0")
+    assert result.exit_code == 2 and f"{option}: only with MODULE:ATTRIBUTE" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        (["serve", "app:app"], 2, "cannot work in this folder: No such file or directory"),
+        (["status"], 3, "no server there"),
+    ],
+)
+def test_a_folder_that_was_removed_is_no_place_to_work_in(tmp_path, command, code, told):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    words = ["sh", "-c", script, "sh", str(gone), sys.executable, "-m", "twisted_rr.cli.entry", *command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+
+
+def test_streams_that_are_closed_lead_nowhere_and_give_nobody_their_numbers(tmp_path):
+    code = (
+        "import os, sys; from twisted_rr.cli.entry import open_streams; open_streams();"
+        "sys.stdout.write('x'); sys.stderr.write('x'); sys.stdin.read(1);"
+        f"next = os.open({str(tmp_path / 'next')!r}, os.O_CREAT | os.O_WRONLY);"
+        "same = [os.path.samefile(f'/proc/self/fd/{n}', os.devnull) for n in range(3)];"
+        "os.write(next, repr((next, same)).encode())"
+    )
+    script = 'exec "$@" <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", script, "sh", sys.executable, "-c", code], timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "next").read_text() == "(3, [True, True, True])"

@@ -41,12 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parsed(sys.argv[1:] if arguments is None else arguments)
     if options.verb == "reset":
         _split_names(options)
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = os.environ.get("PWD", "/")  # it was removed: the name may be all that is needed
     target = Target(
         socket=options.socket,
         config=options.config,
         application=options.application,
         environ=os.environ,
-        folder=os.getcwd(),
+        folder=folder,
         uid=os.geteuid(),
     )
     try:

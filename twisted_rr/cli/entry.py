@@ -13,8 +13,24 @@ def end_at_once() -> None:
         _signal.signal(number, lambda *_: os._exit(0))
 
 
+def open_streams() -> None:
+    """Let those of the standard streams that are closed lead nowhere: what is opened next would get their numbers.
+
+    A listener with number 2 would be sent all that is written to standard error, here and in what is started.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number there is
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
 def main() -> None:
     """``twisted-rr``."""
+    open_streams()
     if sys.argv[1:2] and sys.argv[1] in ("drain", "undrain", "stop", "reload", "reset", "status"):
         # Probes and hooks, which are run often: without click and all that `main` needs.
         from .control import main as control

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -102,7 +102,7 @@ def serve(
       twisted-rr serve app:app --workers 4
       twisted-rr serve -c .rr.yaml -o http.pool.num_workers=4
     """
-    from twisted_rr.build import read_config
+    from twisted_rr.build import read_config, registry
     from twisted_rr.discovery import discover
     from twisted_rr.net.inherited import claim
 
@@ -129,7 +129,9 @@ def serve(
     except RRError as error:
         _fail(error)
     if print_config:
-        click.echo(_rendered(found.data, plugins), nl=False)
+        # What an application's options mean is for a file; what a file says may hold anybody's secrets.
+        shown = found.data if application else masked(found.data, registry(plugins))
+        click.echo(_rendered(shown, plugins), nl=False)
         return
     from twisted_rr.lifecycle.process import Process
 
@@ -151,8 +153,15 @@ def _source(
     """A dict for an application, a path for a file; and the working directory, which is set on the way."""
     from twisted_rr.reload import working_folder
 
-    here = Path(working_folder(os.environ))
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    try:
+        here = Path(working_folder(os.environ))
+    except OSError as error:
+        raise click.UsageError(f"cannot work in this folder: {error.strerror}") from None
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in options.items()
+        if value is not None and value is not False
+    ]
     if application is None:
         if given:
             raise click.UsageError(
@@ -216,7 +225,17 @@ def _rendered(data: Any, plugins: dict[str, ServerPlugin]) -> str:
     return render(data, registry(plugins))
 
 
-def _fail(reason: object) -> Any:
+def _plugins() -> dict[str, ServerPlugin]:
+    """Every plugin; the end, with a line, when one of them cannot be loaded."""
+    from twisted_rr.discovery import discover
+
+    try:
+        return discover()
+    except RRError as error:
+        _fail(error)
+
+
+def _fail(reason: object) -> NoReturn:
     click.echo(str(reason), err=True)
     sys.exit(1)
 
@@ -229,14 +248,12 @@ def _fail(reason: object) -> Any:
 @click.option("--force", is_flag=True, help="overwrite the file")
 def init(application: str | None, output: str, force: bool) -> None:
     """Write a commented configuration for the application found here."""
-    from twisted_rr.discovery import discover
-
     found = application or find_application(Path.cwd())
     if found is None:
         _fail("no application found here; say which: twisted-rr init MODULE:ATTRIBUTE")
     _check_name(str(found))
     data = config_for(ServeOptions(application=str(found)), {}, False, python="python")
-    text = _rendered(data, discover())
+    text = _rendered(data, _plugins())
     if output == "-":
         click.echo(text, nl=False)
         return
@@ -293,9 +310,8 @@ def config_check(
 def config_show(file: str, overrides: tuple[str, ...], dotenv: str | None, workdir: str | None) -> None:
     """Print FILE with includes, variables and overrides applied, secrets masked."""
     from twisted_rr.build import read_config, registry
-    from twisted_rr.discovery import discover
 
-    plugins = discover()
+    plugins = _plugins()
     try:
         read = read_config(
             file,
@@ -314,9 +330,12 @@ def config_show(file: str, overrides: tuple[str, ...], dotenv: str | None, workd
 def config_schema() -> None:
     """Print the JSON Schema of the configuration."""
     from twisted_rr.build import registry
-    from twisted_rr.discovery import discover
 
-    click.echo(json.dumps(export(registry(discover())), indent=2))
+    try:
+        schema = export(registry(_plugins()))
+    except RRError as error:
+        _fail(error)
+    click.echo(json.dumps(schema, indent=2))
 
 
 add_verbs(cli)
