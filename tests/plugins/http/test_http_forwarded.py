@@ -103,7 +103,7 @@ def test_forwarded_is_read_from_the_right(
 
 @pytest.mark.parametrize(
     "value",
-    ["for", "for=", "for=1.1.1.1;for=2.2.2.2", "for=1.1.1.1,", 'for="1.1.1.1', "for=_x", "=x", "for=unknown"],
+    ["for", "for=", "for=1.1.1.1;for=2.2.2.2", "for=1.1.1.1, x", 'for="1.1.1.1', "for=_x", "=x", "for=unknown"],
 )
 def test_malformed_forwarded_says_nothing(value: str) -> None:
     assert origin(("Forwarded", value)).client is None
@@ -138,3 +138,25 @@ def test_scheme_and_host_are_those_of_the_clients_hop() -> None:
 @pytest.mark.parametrize("host", ["a b", "a/b", "user@host", "x" * 256, "[::1", "a:b"])
 def test_a_host_that_is_none_is_ignored(host: str) -> None:
     assert origin(("X-Forwarded-Host", host)).host is None
+
+
+@pytest.mark.parametrize(
+    "before", ['for="', "for", "for=a;for=b", 'by="x', "\x7f", 'for=";,for="', "=,;" * 50, 'host="a,b", "']
+)
+@pytest.mark.parametrize("added", ["for=203.0.113.7", 'for=203.0.113.7;host="a.example";by="10.0.0.1, x"'])
+def test_a_client_cannot_hide_by_spoiling_the_forwarded_that_its_proxy_adds_to(
+    before: str, added: str
+) -> None:
+    assert origin(("Forwarded", f"{before}, {added}")).client == ("203.0.113.7", 0)
+    assert origin(("Forwarded", before), ("Forwarded", added)).client == ("203.0.113.7", 0)
+
+
+@pytest.mark.parametrize(
+    "value", ["for=203.0.113.7;", ";for=203.0.113.7", ", for=203.0.113.7, ,for=10.0.0.1 ,"]
+)
+def test_empty_elements_and_pairs_of_forwarded_are_passed_over(value: str) -> None:
+    assert origin(("Forwarded", value)).client == ("203.0.113.7", 0)
+
+
+def test_neither_a_zone_nor_a_port_that_cannot_be_is_taken() -> None:
+    assert origin(("X-Forwarded-For", "[2001:db8::1%any text]:70000")).client == ("2001:db8::1", 0)

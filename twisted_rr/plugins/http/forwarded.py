@@ -24,6 +24,9 @@ HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = re.compile(rb"[ \t]*(" + _TOKEN + rb")=(" + _TOKEN + rb'|"(?:[^"\\]|\\.)*")[ \t]*')
+_NOTHING = re.compile(rb"[ \t]*(?=[;,]|\Z)")
+_MOST_TRIES = 16
+"""Commas at which the sound part of a Forwarded header is looked for; proxies in a row are fewer."""
 _ESCAPED = re.compile(rb"\\(.)")
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 
@@ -118,9 +121,7 @@ class Forwarding:
         return found
 
     def _standard(self, origin: Origin, value: bytes) -> bool:
-        elements = _elements(value)
-        if elements is None:
-            return False
+        elements = _sound_elements(value)
         found = self._client([element.get(b"for", b"") for element in elements])
         if found is None:
             return False
@@ -149,21 +150,42 @@ def _valid_host(host: bytes) -> bytes | None:
     return host if 0 < len(host) <= 255 and is_authority(host) else None
 
 
+def _sound_elements(value: bytes) -> list[dict[bytes, bytes]]:
+    """Those of a Forwarded header; of a malformed one, those of the longest part at its end that is sound.
+
+    Or a client could keep its address from being seen by a header that spoils what its proxy adds.
+    """
+    elements = _elements(value)
+    if elements is not None:
+        return elements
+    found: list[dict[bytes, bytes]] = []
+    end = len(value)
+    for _ in range(_MOST_TRIES):
+        end = value.rfind(b",", 0, end)
+        if end < 0:
+            break
+        found = _elements(value[end + 1 :]) or found
+    return found
+
+
 def _elements(value: bytes) -> list[dict[bytes, bytes]] | None:
-    """The elements of a Forwarded header, None when it is malformed (RFC 7239 section 4)."""
+    """The elements of a Forwarded header, None when it is malformed (RFC 7239 section 4); empty ones are passed over."""
     elements: list[dict[bytes, bytes]] = [{}]
     position = 0
     while True:
         pair = _PAIR.match(value, position)
-        if pair is None:
-            return None
-        name, raw = pair.group(1).lower(), pair.group(2)
-        if name in elements[-1]:
-            return None
-        elements[-1][name] = _ESCAPED.sub(rb"\1", raw[1:-1]) if raw[:1] == b'"' else raw
+        if pair is not None:
+            name, raw = pair.group(1).lower(), pair.group(2)
+            if name in elements[-1]:
+                return None
+            elements[-1][name] = _ESCAPED.sub(rb"\1", raw[1:-1]) if raw[:1] == b'"' else raw
+        else:
+            pair = _NOTHING.match(value, position)
+            if pair is None:
+                return None
         position = pair.end()
         if position == len(value):
-            return elements
+            return [element for element in elements if element]
         separator = value[position : position + 1]
         if separator == b",":
             elements.append({})
@@ -183,10 +205,12 @@ def _node(raw: bytes) -> tuple[Address, int] | None:
         port = rest[1:]
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    address = _address(host)
+    # A zone means something on the proxy only, and may be any text.
+    address = _address(host.partition("%")[0])
     if address is None:
         return None
-    return address, int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
+    return address, number if number <= 65535 else 0
 
 
 def _address(text: str) -> Address | None:
