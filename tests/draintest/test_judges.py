@@ -220,6 +220,62 @@ def test_calls_of_a_lost_worker_may_fail_only_where_one_was_lost(good):
     assert word(good, "I3") == HOLDS
 
 
+def test_calls_in_flight_at_the_close_are_not_the_servers_to_turn_away(good):
+    good.exchanges[-1].status = 503
+    assert word(good, "I4") == BROKEN
+    good.exchanges.append(exchange(8.5, status=503))
+    assert word(good, "I4") == HOLDS, "so the application answers"
+    good.exchanges.pop()
+    good.effects.add(faults.LOSES_CALLS)
+    assert word(good, "I4") == HOLDS
+
+
+def test_what_came_after_the_close_may_be_turned_away(good):
+    good.exchanges.append(exchange(10.9, status=503, reused=True, parting="fin"))
+    assert word(good, "I4") == HOLDS
+
+
+def test_a_cut_before_the_deadline_is_a_loss_also_when_it_was_counted(good):
+    good.exchanges.append(exchange(9.9, 10.8, records.CUT))
+    good.report["cut"] = 1
+    assert word(good, "I4") == BROKEN
+    good.effects.add(faults.LOSES_CALLS)
+    assert word(good, "I4") == HOLDS
+
+
+def test_an_unusual_health_client_has_to_be_answered(good):
+    good.facts["odd probes"] = [("HEAD", 10.1, 10.2, 200), ("Expect", 10.2, 10.3, 417)]
+    assert word(good, "I7") == BROKEN
+    good.effects.add(faults.HELD)
+    assert word(good, "I7") == HOLDS
+
+
+@pytest.mark.parametrize(
+    ("status", "at", "lag", "verdict"),
+    [(-1, 10.1, 0.0, BROKEN), (-1, 10.1, 0.7, HOLDS), (-2, 10.1, 0.7, BROKEN), (-2, 11.4, 0.0, HOLDS)],
+)
+def test_an_unusual_health_client_needs_a_machine_and_a_server_that_run(good, status, at, lag, verdict):
+    good.facts["odd probes"] = [("HEAD", at, at + 0.9 if status == -1 else at + 0.01, status)]
+    if lag:
+        good.lags.append((at, lag))
+    assert word(good, "I7") == verdict
+
+
+@pytest.mark.parametrize(
+    ("waited", "log", "verdict"),
+    [
+        (0, "asks for drain?wait=1", HOLDS),
+        (1, "asks for drain?wait=1", BROKEN),
+        (None, "asks for drain?wait=1", BROKEN),
+        (1, "", HOLDS),
+    ],
+)
+def test_a_drain_that_waits_ends_with_the_stop(good, waited, log, verdict):
+    good.faults, good.log = ["F45:announce"], log
+    good.facts["drain --wait"] = waited
+    assert word(good, "I15") == verdict
+
+
 def test_a_cut_that_the_server_counted_is_no_loss(good):
     good.exchanges.append(exchange(10.2, 12.0, records.CUT))
     assert word(good, "I4") == BROKEN

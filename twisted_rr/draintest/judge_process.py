@@ -7,6 +7,8 @@ from twisted_rr.draintest.records import Evidence
 from twisted_rr.draintest.verdicts import Verdict, broken, holds, not_run
 
 _OVER = 1.0
+# What the server logs of a drain that waits.
+_ASKED = "drain?wait"
 
 
 def within_budget(evidence: Evidence) -> Verdict:
@@ -95,8 +97,10 @@ def one_drain(evidence: Evidence) -> Verdict:
     if took > evidence.terms.total + _OVER:
         return broken(f"the first deadline did not hold: {took:.2f} s")
     waited = evidence.facts.get("drain --wait", 0)
-    if waited not in (0, None) and evidence.code == 0:
-        return broken(f"drain --wait ended with {waited} although all was finished")
+    # A command that came when the server was gone had nothing to wait for: on a busy machine it takes its time to start.
+    if waited != 0 and evidence.code == 0 and _ASKED in evidence.log:
+        how = "did not end" if waited is None else f"ended with {waited}"
+        return broken(f"drain --wait {how} although all was finished")
     return holds(f"one report, exit after {took:.2f} s")
 
 

@@ -87,9 +87,17 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     lost = [line for line in lost if not (_too_late(evidence, line) or _met_force(evidence, line))]
     # Whether those are too many is I5's to say.
     lost = [line for line in lost if not (line.outcome == records.RESET and _at_close(evidence, line))]
+    away = _turned_away(evidence, asked)
+    if away:
+        return broken(f"{_outcomes(away)} although they came before the close and there was time")
     if not lost:
         more = f"; {len(crossed)} crossed the close (clean FIN before the first byte)" if crossed else ""
         return holds(f"{len(asked)} requests{more}")
+    early = [] if evidence.effects else [each for each in lost if not _after_deadline(evidence, each)]
+    early = [each for each in early if each.protocol == "http"]
+    if early:
+        # To count it does not make up for the time that was promised.
+        return broken(f"{_outcomes(early)} before the deadline; the server counted {counted}")
     if counted is not None and len(lost) <= counted:
         return holds(f"{len(asked)} requests, {len(lost)} cut and counted")
     if faults.LOSES_CALLS in evidence.effects and all(line.outcome == records.CUT for line in lost):
@@ -97,6 +105,26 @@ def complete_or_counted(evidence: Evidence) -> Verdict:
     if counted is None and faults.NO_REPORT in evidence.effects:
         return not_run(f"{len(lost)} were cut, and {faults.NO_REPORT}")
     return broken(f"{_outcomes(lost)}; the server counted {counted}")
+
+
+def _turned_away(evidence: Evidence, asked: Iterable[Exchange]) -> list[Exchange]:
+    """What the server answered itself, with time left, to calls that it had before its listener closed."""
+    excuses = {faults.LOSES_CALLS, faults.UNANSWERED, faults.CUTS, faults.FLOOD, faults.HELD, faults.FORCED}
+    signalled = evidence.signalled or 0.0
+    if excuses & evidence.effects:
+        return []
+    closed = _closed_since(evidence) or signalled
+    before = [
+        line for line in asked if (line.asked or 0.0) < (closed if line.protocol == "http" else signalled)
+    ]
+    # What it answered before the signal too is the application's, or want of workers.
+    usual = {line.status for line in before if (line.ended or signalled) < signalled}
+    return [
+        line
+        for line in before
+        if line.outcome == records.COMPLETE and line.status in {502, 503} - usual
+        and (line.ended or 0.0) >= signalled and not _after_deadline(evidence, line)
+    ]  # fmt: skip
 
 
 def _too_late(evidence: Evidence, line: Exchange) -> bool:

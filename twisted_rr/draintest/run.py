@@ -362,18 +362,20 @@ class Run:
             "absolute form": b"GET http://odd/health HTTP/1.1\r\nHost: odd\r\n\r\n",
             "Expect": request("GET", "/health", "odd", {"Expect": "100-continue", "Content-Length": "0"}),
         }
-        failures = self.facts.setdefault("odd probes", {})
+        answers = self.facts.setdefault("odd probes", [])
         for name, question in questions.items():
+            began, status = time.monotonic(), 0
             try:
                 wire = await Wire.open(self.launch.status, 1.0)
                 with contextlib.closing(wire):
                     wire.write(question)
                     async with asyncio.timeout(1.0):
                         answer = await wire.answer(head_only=name == "HEAD")
-                    failures[name] = answer.status
+                    status = answer.status
             except (OSError, Ended, Malformed, TimeoutError) as error:
-                failures[name] = -1 if not self.over else failures.get(name, 0)
+                status = -1 if isinstance(error, TimeoutError) else -2
                 self.note(f"the health client {name} got {error!r}")
+            answers.append((name, began, time.monotonic(), status))
         with contextlib.suppress(OSError, Ended, Malformed):
             stays = await Wire.open(self.launch.status, 1.0)
             with contextlib.closing(stays):
