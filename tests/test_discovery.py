@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from twisted_rr.build import registry
 from twisted_rr.discovery import ServerPlugin, discover
 from twisted_rr.errors import PluginLoadError
 
@@ -103,3 +104,9 @@ def test_an_unknown_section_names_the_nearest():
 
     with pytest.raises(ConfigError, match="'status'"):
         read_config({"version": "3", "statsu": {}})
+
+
+@pytest.mark.parametrize(("name", "why"), [("logs", "registered already"), ("a.b", "cannot be the name")])
+def test_a_name_that_no_section_can_have_is_told_as_the_plugin_s(name, why):
+    with pytest.raises(PluginLoadError, match=why):
+        registry({name: ServerPlugin(name, "", "acme.plugin")})

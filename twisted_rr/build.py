@@ -76,7 +76,7 @@ class PluginSection(Section):
 
 
 def registry(plugins: Mapping[str, ServerPlugin]) -> Registry:
-    """Every section that this installation understands."""
+    """Every section that this installation understands; raises `PluginLoadError` for one that cannot have its name."""
     known = Registry()
     known.add("server", ServerSettings)
     known.add("drain", DrainSettings)
@@ -88,7 +88,10 @@ def registry(plugins: Mapping[str, ServerPlugin]) -> Registry:
     known.rule(check_commands)
     known.rule(something_is_served(plugins))
     for plugin in plugins.values():
-        known.add(plugin.name, PluginSection(plugin), plugin.description)
+        try:
+            known.add(plugin.name, PluginSection(plugin), plugin.description)
+        except ValueError as error:
+            raise PluginLoadError(plugin.name, str(error)) from None
     return known
 
 

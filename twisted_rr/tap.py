@@ -183,7 +183,10 @@ class _OfThisProcess(MultiService):
         file: str | None = self._twistd.get("logfile")
         if file == "-":
             return "stdout"
-        return file or ("stderr" if self._twistd.get("nodaemon", True) else "twistd.log")
+        if not file and self._twistd.get("nodaemon", True):
+            return "stderr"
+        # Whole, because twistd goes to --rundir later, and the file is opened again there.
+        return os.path.abspath(file or "twistd.log")
 
     def privilegedStartService(self) -> None:
         try:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +16,7 @@ from twisted_rr.build import Builder, read_config
 from twisted_rr.cli.main import cli
 from twisted_rr.discovery import ServerPlugin, discover
 from twisted_rr.errors import PluginLoadError
-from twisted_rr.tap import Options
+from twisted_rr.tap import Options, _OfThisProcess
 
 
 @pytest.fixture
@@ -293,3 +294,18 @@ def test_streams_that_are_closed_lead_nowhere_and_give_nobody_their_numbers(tmp_
     done = subprocess.run(["sh", "-c", script, "sh", sys.executable, "-c", code], timeout=60)
     assert done.returncode == 0
     assert (tmp_path / "next").read_text() == "(3, [True, True, True])"
+
+
+@pytest.mark.parametrize(
+    ("twistd", "output"),
+    [
+        ({"nodaemon": True}, "stderr"),
+        ({"logfile": "-"}, "stdout"),
+        ({"nodaemon": False}, "{}/twistd.log"),
+        ({"nodaemon": True, "logfile": "a.log"}, "{}/a.log"),
+        ({"logfile": "/a.log"}, "/a.log"),
+    ],
+)
+def test_the_log_of_twistd_is_the_same_file_wherever_it_works_later(monkeypatch, tmp_path, twistd, output):
+    monkeypatch.chdir(tmp_path)
+    assert _OfThisProcess._log_output(SimpleNamespace(_twistd=twistd)) == output.format(tmp_path)
