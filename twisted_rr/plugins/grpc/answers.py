@@ -15,6 +15,7 @@ from twisted_rr.wire.grpc_context import decode_grpc_end
 
 from . import metadata as pairs
 from .compression import ACCEPTED, GZIP
+from .fitting import NO_LIMIT, fitted, size_of
 from .status import Refusal, Status, sendable
 
 Metadata = Sequence[tuple[str, Any]]
@@ -22,17 +23,23 @@ Metadata = Sequence[tuple[str, Any]]
 _TYPE: Final = (b"content-type", b"application/grpc")
 _GZIP: Final = (b"grpc-encoding", GZIP)
 
+#: What ``:status`` counts for, and with the content-type.
+_STATUS: Final = size_of([(b":status", b"200")])
+_OWN: Final = _STATUS + size_of([_TYPE])
+
 HEAD: Final = response(200, [_TYPE])
 HEAD_GZIP: Final = response(200, [_TYPE, _GZIP])
 OK_END: Final = trailers([(b"grpc-status", b"0")])
 
 
-def head(metadata: Metadata, gzip: bool, skipped: list[str]) -> Block:
-    """The head with the initial metadata; keys of what cannot be sent are added to *skipped*."""
+def head(metadata: Metadata, gzip: bool, skipped: list[str], limit: int = NO_LIMIT) -> Block | None:
+    """The head with the initial metadata; keys of what cannot be sent are added to *skipped*. None where it is larger
+    than *limit*, which the client has told."""
     if not metadata:
         return HEAD_GZIP if gzip else HEAD
     own = [_TYPE, _GZIP] if gzip else [_TYPE]
-    return response(200, own + pairs.outgoing(metadata, skipped))
+    fields = own + pairs.outgoing(metadata, skipped)
+    return response(200, fields) if _STATUS + size_of(fields) <= limit else None
 
 
 def status_fields(status: Status) -> list[tuple[bytes, bytes]]:
@@ -57,12 +64,27 @@ def alone(status: Status, metadata: Metadata, skipped: list[str], http: int = 20
     return response(http, [_TYPE, *status_fields(status), *pairs.outgoing(metadata, skipped)])
 
 
+def ending(
+    status: Status, metadata: Metadata, skipped: list[str], alone_in_head: bool, limit: int
+) -> tuple[Block, int, str]:
+    """As `end` or `alone`, of which no more than *limit* is sent; the code that is told, and what gave way."""
+    room = limit - _OWN if alone_in_head else limit
+    fields, code, cut = fitted(status, pairs.outgoing(metadata, skipped), room)
+    if alone_in_head:
+        return response(200, [_TYPE, *fields]), code, cut
+    return trailers(fields), code, cut
+
+
 def refusal(refused: Refusal, encodings: bool = False) -> Block:
     """The answer to a request that is not served; *encodings*: say which ones are."""
     fields = [_TYPE, *status_fields(Status(refused.code, refused.message))]
     if encodings:
         fields.append((b"grpc-accept-encoding", ACCEPTED))
     return response(refused.http, fields)
+
+
+#: Fields and names that each end may have.
+_FRAME: Final = 400
 
 
 class Ends:
@@ -84,7 +106,7 @@ class Ends:
         found: End | None = self._cache.young.get(context) or self._cache.older(context)
         if found is None or found.codec != codec:
             code, message, details, metadata = decode_grpc_end(codec, context)
-            found = End(codec, Status(sendable(code), message, details), metadata)
+            found = End(codec, Status(sendable(code), message, details), metadata, len(context))
             if not metadata:
                 self._cache.put(context, found)
         return found
@@ -94,12 +116,16 @@ class End:
     """The end of a call as its worker told it.
 
     :ivar skipped: keys of metadata that cannot be sent, once a block was asked for.
+    :ivar most: what its blocks count for at most, against a limit of heads.
     """
 
-    __slots__ = ("_alone", "_end", "codec", "metadata", "skipped", "status")
+    __slots__ = ("_alone", "_end", "codec", "metadata", "most", "skipped", "status")
 
-    def __init__(self, codec: int, status: Status, metadata: Metadata) -> None:
+    def __init__(self, codec: int, status: Status, metadata: Metadata, size: int) -> None:
+        """*size*: bytes of the context that told it."""
         self.codec = codec
+        # An octet becomes three of a text, one and a third of what is binary.
+        self.most = 3 * size + 32 * len(metadata) + _FRAME
         self.status = status
         self.metadata = metadata
         self.skipped: list[str] = []

@@ -16,6 +16,7 @@ from twisted_rr.wire.grpc_status import INTERNAL
 
 from . import answers
 from .compression import LEAST, compress
+from .fitting import NO_LIMIT
 from .framing import PREFIX, SIZE, framed, sole
 from .head import CallHead, Derived, UnknownEncoding
 from .reply import MuxReply, SingleReply, UndecidedReply
@@ -23,9 +24,11 @@ from .reply import too_large as too_large_to_send
 from .status import (
     CANCELLED,
     DEADLINE_EXCEEDED,
+    RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     Refusal,
     Status,
+    name,
     of_failure,
 )
 from .upload import Upload
@@ -186,13 +189,30 @@ class Exchange:
         """Bytes of a one-call worker's whole answer, -1 where it streams."""
         return int(getattr(self._call, "length", -1))
 
-    def answer(self, metadata: Sequence[tuple[str, Any]]) -> None:
-        """Send the head."""
+    @property
+    def limit(self) -> int:
+        """The largest head that the client takes (RFC 9113 section 6.5.2), as far as it has told one."""
+        told: int = self._stream.session.intake.control.peer.header_list
+        return told if told >= 0 else NO_LIMIT
+
+    def answer(self, metadata: Sequence[tuple[str, Any]]) -> bool:
+        """Send the head. False: the client does not take so much, which has ended the call."""
+        if self._answer(metadata):
+            return True
+        self.fail(Status(RESOURCE_EXHAUSTED, "the initial metadata is more than the client takes"))
+        return False
+
+    def _answer(self, metadata: Sequence[tuple[str, Any]]) -> bool:
         skipped: list[str] = []
-        self._state = ANSWERING
-        self._flow(self._stream.respond(answers.head(metadata, self.derived.gzip_out, skipped)))
+        head = answers.head(metadata, self.derived.gzip_out, skipped, self.limit)
         if skipped:
             self.skipped(skipped)
+        if head is None:
+            self._does_not_fit("the initial metadata")
+            return False
+        self._state = ANSWERING
+        self._flow(self._stream.respond(head))
+        return True
 
     def compresses(self, size: int) -> bool:
         """Whether a message of so many bytes is sent compressed."""
@@ -299,12 +319,13 @@ class Exchange:
             self._break_off()
             return
         skipped: list[str] = []
-        if self._state == WAITING:
-            self.end(answers.alone(status, trailers, skipped))
-        else:
-            self.end(answers.end(status, trailers, skipped))
+        waiting = self._state == WAITING
+        block, self.code, cut = answers.ending(status, trailers, skipped, waiting, self.limit)
+        self.end(block)
         if skipped:
             self.skipped(skipped)
+        if cut:
+            self._does_not_fit(cut, status)
 
     def end(self, block: Block) -> None:
         """The same with what was made before: an answer in itself where nothing was sent, else trailers."""
@@ -330,7 +351,7 @@ class Exchange:
             self._call = None
         self._give_up("client")
         if headers and self._state == WAITING:
-            self.answer(headers)
+            self._answer(headers)
         self.finish(status, trailers)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -361,6 +382,16 @@ class Exchange:
             "{call}: metadata that cannot be sent is left out: {keys}",
             call=self.describe(),
             keys=", ".join(repr(key[:100]) for key in keys),
+        )
+
+    def _does_not_fit(self, what: str, status: Status | None = None) -> None:
+        """*what* is more than the client takes, or than any should be sent, and is in the log instead."""
+        told = f": {name(status.code)}: {status.message}" if status is not None else ""
+        self.front.log.warn(
+            "{call}: {what} did not fit in what its client takes{told}",
+            call=self.describe(),
+            what=what,
+            told=told,
         )
 
     def _break_off(self) -> None:

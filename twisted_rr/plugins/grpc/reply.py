@@ -15,6 +15,7 @@ from twisted_rr.wire.grpc_context import decode_grpc_head, decode_single_end
 from twisted_rr.wire.grpc_status import UNKNOWN
 
 from .answers import OK_END
+from .fitting import MOST_TEXT
 from .status import RESOURCE_EXHAUSTED, Status, sendable
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class MuxReply:
             return
         end = exchange.front.ends.find(codec, context)
         exchange.over(end.status.code)
+        if end.most > MOST_TEXT or end.most > exchange.limit:
+            exchange.finish(end.status, end.metadata)
+            return
         exchange.end(end.block(not exchange.answering))
         if end.skipped:
             exchange.skipped(end.skipped)
@@ -107,8 +111,8 @@ class SingleReply:
             exchange.fail(too_large(size, exchange.front.max_send))
         else:
             self._trailers = trailers
-            if headers:
-                exchange.answer(headers)
+            if headers and not exchange.answer(headers):
+                return
             self._message(body, size, more)
 
     def _message(self, body: bytes, size: int, more: bool) -> None:
