@@ -264,6 +264,13 @@ def test_a_list_may_come_in_several_fields() -> None:
     assert (question.detailed, question.known_tags) == (True, ("a", "b"))
 
 
+def test_an_announce_that_is_still_ready_has_another_tag_than_one_that_is_not() -> None:
+    before, after = (facts("draining:announce", flipped=flipped) for flipped in (False, True))
+    tags = [header(ask("/ready", now), "etag") for now in (before, after)]
+    assert tags == ['"draining:announce:ready"', '"draining:announce"']
+    assert ask("/ready", before, headers={"If-None-Match": tags[0]}).status == 304
+
+
 def test_running_and_not_ready_is_another_tag_than_running() -> None:
     assert header(ask("/ready", facts(plugins=TROUBLED)), "etag") == '"running:unready"'
 

@@ -162,12 +162,12 @@ def _written(question: Question, verdict: Verdict, facts: Facts, settings: Statu
 
 
 def _tag_of(verdict: Verdict, facts: Facts, settings: StatusSettings) -> str:
+    """The state, told apart where /ready changes within it."""
     word = verdicts.lifecycle_word(facts, settings)
-    return (
-        f"{word}:unready"
-        if facts.state == RUNNING and word == RUNNING and verdict.word == verdicts.FAIL
-        else word
-    )
+    if facts.state == RUNNING and word == RUNNING and verdict.word == verdicts.FAIL:
+        return f"{word}:unready"
+    # Until drain.ready_flip.
+    return f"{word}:ready" if facts.draining and not facts.flipped else word
 
 
 def _headers(question: Question, verdict: Verdict, facts: Facts, settings: StatusSettings) -> Headers:
