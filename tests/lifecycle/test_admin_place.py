@@ -118,6 +118,16 @@ def test_an_abstract_name_is_found_by_the_kernels_list() -> None:
     assert place.find(name, {"TMPDIR": "/proc"}, UID) == []
 
 
+def test_a_folder_whose_name_only_begins_alike_has_another_server(tmp_path: Path) -> None:
+    word = f"t{os.getpid()}"
+    mine, other = (place.name_of_application(str(tmp_path / name), "a:app") for name in (word, f"{word}-2"))
+    environ = {"TMPDIR": "/proc"}
+    with listening("\0" + place.abstract(other, UID)[1:]):
+        assert place.find_in_folder(str(tmp_path / word), environ, UID) == []
+        with listening("\0" + place.abstract(mine, UID)[1:]):
+            assert place.find_in_folder(str(tmp_path / word), environ, UID) == [place.abstract(mine, UID)]
+
+
 def test_a_server_without_configuration_is_found_by_the_folder_it_works_in(home: Path) -> None:
     environ = {"TMPDIR": str(home)}
     work = home / "work"

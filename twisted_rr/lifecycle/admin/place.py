@@ -140,8 +140,12 @@ def find_in_folder(folder: str, environ: Mapping[str, str], uid: int) -> list[st
     """The sockets of servers that work in *folder* without a configuration file, by their state files."""
     real = os.path.realpath(folder)
     found = [one for one in _first_found(environ, uid, f"*{_SUFFIX}", "", "") if _runs_in(one, real)]
-    # An abstract name has no file beside it: the folder's own name has to do.
-    return found or _abstract_names(uid, _readable(os.path.basename(real)) + "-")
+    if found:
+        return found
+    # An abstract name has no file beside it: the folder's own name has to do, and that to its end.
+    word = _readable(os.path.basename(real))
+    whole = re.compile(re.escape(abstract(word, uid)) + r"-[0-9a-f]{10}(\.\d+)?")
+    return [each for each in _abstract_names(uid, f"{word}-") if whole.fullmatch(each)]
 
 
 def _runs_in(socket: str, folder: str) -> bool:
