@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_rr.interfaces import IInFlight
 
 
-@implementer(IInFlight)
 class InFlight:
     """An `IInFlight` on one clock; ``begin`` and ``end`` are on the path of every request.
 
@@ -26,7 +25,7 @@ class InFlight:
     :ivar refused: how many were turned away because of the drain (`end_refused`, `refuse`).
     """
 
-    __slots__ = ("__provides__", "_idle", "_items", "_seconds", "cut", "finished", "lost", "name", "refused")
+    __slots__ = ("_idle", "_items", "_seconds", "cut", "finished", "lost", "name", "refused")
 
     def __init__(self, name: str, seconds: Callable[[], float]) -> None:
         self.name = name
@@ -105,3 +104,6 @@ class InFlight:
         waiting, self._idle = self._idle, []
         for waiter in waiting:
             waiter.callback(None)
+
+
+classImplements(InFlight, IInFlight)  # by name: a decorated class cannot be compiled to a quick one

@@ -349,3 +349,21 @@ class Exchange(RequestHead):
 
 
 classImplements(Exchange, ICallReceiver)
+
+
+def begin(front: HttpFront, session: Any, request: Request) -> Exchange:
+    """A head is complete: see `twisted_rr.http1.contract.Front`. Here, because it is on the path of every request."""
+    exchange = Exchange(front, session, request)
+    front.in_flight.begin(exchange)
+    if request.head.upgrade:
+        front.asks_to_upgrade(request, exchange)
+    try:
+        if exchange.since >= front.late_at:
+            front.draining = True  # whatever drain.goaway_start says: nothing is served any more
+            exchange.turn_away()
+        else:
+            exchange.start()
+    except Exception:
+        # The session does not know the exchange yet: nobody else would ever end it.
+        exchange.broken()
+    return exchange

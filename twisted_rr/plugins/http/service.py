@@ -6,6 +6,7 @@ What every front does alike is `lifecycle.front`'s subject, what happens within 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from twisted_rr.http1.session import Session
@@ -16,7 +17,7 @@ from .access import AccessLog
 from .answers import Answers
 from .config import HttpSettings
 from .connection import HttpFactory, address_of, session_settings
-from .exchange import Exchange
+from .exchange import Exchange, begin
 from .forwarded import Forwarding
 from .head import CODECS
 from .routes import Routes
@@ -61,6 +62,7 @@ class HttpFront(Front):
         """*pool_of* gives the pools that ``http.routes`` name: by name, and the route's number."""
         self._factory = HttpFactory(self, settings.half_close)
         super().__init__("http", settings.address, self._factory, host, pool, bind)
+        self.begin = partial(begin, self)
         self.answers = Answers()
         routes = None if pool_of is None else self.routes_for(settings, pool_of)
         if routes is not None:
@@ -122,26 +124,9 @@ class HttpFront(Front):
         """What the connections have sent is read in the coming turn, however late this timer came."""
         self.clock.callLater(0, setattr, self, "_heard", True)
 
-    def begin(self, session: Any, request: Any) -> Exchange:
-        """A head is complete."""
-        exchange = Exchange(self, session, request)
-        self.in_flight.begin(exchange)
-        if request.head.upgrade and not self._upgrade_told:
-            self._tell_upgrade(request, exchange)
-        try:
-            if exchange.since >= self.late_at:
-                self.draining = True  # whatever drain.goaway_start says: nothing is served any more
-                exchange.turn_away()
-            else:
-                exchange.start()
-        except Exception:
-            # The session does not know the exchange yet: nobody else would ever end it.
-            exchange.broken()
-        return exchange
-
-    def _tell_upgrade(self, request: Any, exchange: Exchange) -> None:
+    def asks_to_upgrade(self, request: Any, exchange: Exchange) -> None:
         """Once: whose pages use WebSockets would look for the fault in the application, which answers 404."""
-        if request.upgrade.lower() == b"websocket":
+        if not self._upgrade_told and request.upgrade.lower() == b"websocket":
             self._upgrade_told = True
             text = "{request} asks for a WebSocket, which is not served: the application gets it as the GET that it is"
             self.log.warn(text, request=exchange.describe())
