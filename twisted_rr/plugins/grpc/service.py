@@ -6,6 +6,7 @@ What every front does alike is `lifecycle.front`'s subject, what happens within 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -26,7 +27,7 @@ from .answers import Ends
 from .config import GrpcSettings
 from .connection import Connection, GrpcFactory, TlsGrpcProtocol, address_of, session_settings
 from .deadlines import Deadlines
-from .exchange import Exchange
+from .exchange import Exchange, begin_whole
 from .head import derive
 from .health import SERVICE as HEALTH
 from .health import Health
@@ -83,6 +84,7 @@ class GrpcFront(Front):
         self.settings = settings
         super().__init__("grpc", settings.listen, self._factory(host), host, pool, bind)
         self.limit_silence(settings.timeout)
+        self.begin_whole = partial(begin_whole, self)
         self.metrics = GrpcMetrics(self.in_flight)
         self.deadlines = Deadlines(host.clock, self.log)
         self.ends = Ends()
@@ -185,25 +187,6 @@ class GrpcFront(Front):
             exchange.broken()
         if self.draining:
             self._send_off(session)
-        return exchange
-
-    def begin_whole(self, session: Any, stream: Stream, head: Head, content: bytes) -> Any:
-        """The short way of most calls. See ``http2.contract``."""
-        judged = head.derived
-        if judged is None:
-            judged = head.derived = derive(self, self.connections[session], head)
-        derived, timeout = judged
-        if not derived.served or self.draining:
-            exchange = self.begin(session, stream, head, False)
-            exchange.data(content, True)
-            return exchange
-        exchange = Exchange(self, stream, derived, timeout)
-        self.in_flight.begin(exchange)
-        try:
-            exchange.whole(content)
-        except Exception:
-            # The session does not know the exchange yet: nobody else would ever end it.
-            exchange.broken()
         return exchange
 
     def _begin_local(self, session: Any, exchange: LocalExchange, end: bool) -> LocalExchange:
