@@ -341,3 +341,22 @@ def test_extra_workers_go_when_there_is_no_shortage(elastic):
     assert sum(worker.told_to_stop() for worker in elastic.workers) == 2
     assert len(extras) == 2
     assert elastic.pool.counts()[1] == 1
+
+
+def test_the_time_for_an_upload_counts_for_a_mux_worker_and_not_for_one_call_at_a_time():
+    """As docs/workers.md says."""
+    for mux in (True, False):
+        world = World(mux=mux, num_workers=1, supervisor=SupervisorSettings(exec_ttl=10)).start()
+        call, to = world.open(b"a", more=True)
+        world.workers[0].relay.output()
+        world.reactor.advance(9)
+        call.send(b"b", True)
+        world.reactor.advance(9)
+        assert isinstance(to.error, ExecTimeout) is mux
+        if not mux:
+            call.send(b"c", False)
+            world.workers[0].relay.output()
+            world.reactor.advance(9)
+            assert to.error is None
+            world.reactor.advance(2)
+            assert isinstance(to.error, ExecTimeout)
