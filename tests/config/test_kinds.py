@@ -1,7 +1,6 @@
 """Every kind of value: what it takes, what it makes of it, and what it says about the rest."""
 
 import json
-import math
 
 import attrs
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twisted_rr.config import key, kinds
-from twisted_rr.config.kinds.units import format_duration, parse_duration
+from twisted_rr.config.kinds.units import parse_duration
 from twisted_rr.config.nodes import Entry, MapNode, Mark, Scalar
 from twisted_rr.config.report import INVALID, Place, Report
 from twisted_rr.config.source import read_yaml
@@ -238,12 +237,6 @@ def test_a_bare_duration_is_seconds_with_a_warning_that_rr_means_nanoseconds():
     assert warnings == ["a bare number is seconds here, but RoadRunner reads it as nanoseconds; write 30s"]
 
 
-@given(st.integers(0, 10**12))
-def test_durations_written_by_us_are_read_back(milliseconds):
-    seconds = milliseconds / 1000
-    assert math.isclose(parse_duration(format_duration(seconds)), seconds, rel_tol=1e-9)
-
-
 @given(st.text(alphabet="0123456789.hmsnuµ-", max_size=12))
 def test_any_text_is_a_duration_or_a_value_error(text):
     try:
@@ -265,11 +258,10 @@ def test_a_duration_is_the_sum_of_its_parts(parts):
     assert parse_duration(text) == pytest.approx(sum(amount * units[unit] for amount, unit in parts))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (0.25, "250ms"), (5, "5s"), (90, "1m30s"), (3600, "1h"), (61.5, "61.5s")]
-)
-def test_durations_are_written_in_their_usual_spelling(seconds, text):
-    assert format_duration(seconds) == text
+@pytest.mark.parametrize(("kind", "unit"), [(kinds.duration(), "s"), (kinds.size_mb(), "MB")])
+def test_more_than_any_number_is_none(kind, unit):
+    value, problems, _ = read(kind, "9" * 400 + unit)
+    assert value is INVALID and len(problems) == 1
 
 
 def test_a_kind_of_ones_own_has_a_schema_and_no_keys():

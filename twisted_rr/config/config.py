@@ -45,11 +45,6 @@ class Config:
     _settings: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     _root: MapNode | None = attrs.field(default=None, repr=False)
 
-    @property
-    def file(self) -> str:
-        """The main file's path as it was opened; empty for what was given in memory."""
-        return next((path for path in self.files if path.endswith(self.source)), "")
-
     def settings(self, section: str) -> Any:
         """The frozen settings of *section*; None when it is absent. General sections are always there."""
         return self._settings.get(section)

@@ -40,17 +40,6 @@ def parse_duration(text: str) -> float:
     return math.fsum(float(amount) * _UNITS[unit] for amount, unit in _PART.findall(text))
 
 
-def format_duration(seconds: float) -> str:
-    """*seconds* in the shortest usual spelling, ``90s`` or ``1m30s``; the inverse of `parse_duration`."""
-    if seconds and seconds < 1:
-        return f"{seconds * 1000:.10g}ms"
-    if seconds >= 60 and seconds == int(seconds):
-        hours, rest = divmod(int(seconds), 3600)
-        parts = zip((hours, rest // 60, rest % 60), "hms", strict=True)
-        return "".join(f"{amount}{unit}" for amount, unit in parts if amount)
-    return f"{seconds:.15g}s"
-
-
 class Duration(ScalarKind):
     """A span of time, never negative; *bare* says whether a number alone is fine."""
 
@@ -61,7 +50,10 @@ class Duration(ScalarKind):
     def parse(self, node: Scalar, at: Place) -> float:
         value = resolve(node.text)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return parse_duration(node.text)
+            value = parse_duration(node.text)
+            if not math.isfinite(value):
+                raise ValueError
+            return value
         if not math.isfinite(value) or value < 0:
             raise ValueError
         if value and not self._bare:
@@ -85,7 +77,10 @@ class Size(ScalarKind):
         if found is None:
             raise ValueError
         amount, letter, plain = found.groups()
-        return int(float(amount) * _SIZES[(letter or plain or "").lower()])
+        size = float(amount) * _SIZES[(letter or plain or "").lower()]
+        if not math.isfinite(size):
+            raise ValueError
+        return int(size)
 
     def schema(self) -> dict[str, Any]:
         pattern = r"^[0-9.]+\s*([kKmMgGtT]?[iI]?[bB]?)$"
