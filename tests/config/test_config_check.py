@@ -174,7 +174,8 @@ def test_secrets_are_masked_by_declaration_and_by_name():
             },
             "b": ["amqp://guest:guest@h", "amqp://guest:gu@est@h/a@b", {"password": "g"}, 5],
         },
-        "other": {"auth": "h", "monkey": "i", "author": "j"},
+        "other": {"auth": "h", "monkey": "i", "author": "j", "Authorization": "Basic k", "token_keys": "l"},
+        "tokens": {"first": "m", "more": {"second": "n", "none": None}},
     }
     assert masked(data, registry()) == {
         "version": "3",
@@ -185,7 +186,8 @@ def test_secrets_are_masked_by_declaration_and_by_name():
                   "none_token": None},
             "b": ["amqp://guest:***@h", "amqp://guest:***@h/a@b", {"password": "***"}, 5],
         },
-        "other": {"auth": "***", "monkey": "i", "author": "j"},
+        "other": {"auth": "***", "monkey": "i", "author": "j", "Authorization": "***", "token_keys": "***"},
+        "tokens": {"first": "***", "more": {"second": "***", "none": None}},
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from .registry import Registry
 MASK = "***"
 
 _SECRET_NAME = re.compile(
-    r"passw|passphrase|secret|token|credential|private|nonce|dsn|api_?key|access_?key|(?:^|[_.-])(?:key|auth|pwd|pass)$",
+    r"passw|passphrase|secret|token|credential|private|nonce|dsn|authorization|api_?key|access_?key|(?:^|[_.-])(?:keys?|auth|pwd|pass)$",
     re.IGNORECASE,
 )
 _USER_INFO = re.compile(r"(?<=://)([^\s/@:]*):([^\s/]*)@")
@@ -28,12 +28,21 @@ def masked(data: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
 
 def _masked(name: str, value: Any, kind: Kind | None, declared: Key | None) -> Any:
     if isinstance(value, Mapping):
+        if kind is None and _is_secret(name, declared):
+            return _all_masked(value)
         return {key: _masked(key, inner, *_below(kind, key)) for key, inner in value.items()}
     if value is not None and _is_secret(name, declared):
         return MASK
     if isinstance(value, list):
         return [_masked("", inner, None, None) for inner in value]
     return _USER_INFO.sub(rf"\1:{MASK}@", value) if isinstance(value, str) else value
+
+
+def _all_masked(value: Any) -> Any:
+    """A map of secrets, as its names."""
+    if isinstance(value, Mapping):
+        return {key: _all_masked(inner) for key, inner in value.items()}
+    return None if value is None else MASK
 
 
 def _below(kind: Kind | None, key: str) -> tuple[Kind | None, Key | None]:
