@@ -81,3 +81,10 @@ def test_an_application_is_found_by_reading(tmp_path, file, text, found):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     assert find_application(tmp_path) == found
+
+
+def test_what_cannot_be_read_is_no_application(tmp_path):
+    (tmp_path / "a/wsgi.py").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/wsgi.py").write_text("application = 1\n")
+    assert find_application(tmp_path) == "b.wsgi:application"

@@ -123,7 +123,10 @@ def wrong_name(application: str) -> str | None:
 def find_application(folder: Path) -> str | None:
     """``module:attribute`` of the application in *folder*, by reading (never importing) likely files."""
     for file in _candidates(folder):
-        found = _OBJECT.search(file.read_text(encoding="utf-8", errors="replace"))
+        try:
+            found = _OBJECT.search(file.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
         if found:
             module = ".".join(file.relative_to(folder).with_suffix("").parts)
             return f"{module}:{next(name for name in found.groups() if name)}"
