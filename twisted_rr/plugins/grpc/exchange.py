@@ -386,7 +386,7 @@ class Exchange:
 
     def _does_not_fit(self, what: str, status: Status | None = None) -> None:
         """*what* is more than the client takes, or than any should be sent, and is in the log instead."""
-        told = f": {name(status.code)}: {status.message}" if status is not None else ""
+        told = f" ({name(status.code)}: {status.message})" if status is not None and status.message else ""
         self.front.log.warn(
             "{call}: {what} did not fit in what its client takes{told}",
             call=self.describe(),
