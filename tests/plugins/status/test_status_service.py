@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
@@ -14,6 +15,7 @@ from twisted_rr.interfaces import IHealth, IReloadable
 from twisted_rr.lifecycle.budget import Budget
 from twisted_rr.lifecycle.drain import Drain
 from twisted_rr.plugins.status import plugin
+from twisted_rr.plugins.status.checks.settings import CheckSettings
 from twisted_rr.plugins.status.config import StatusSettings
 from twisted_rr.plugins.status.service import StatusService
 from twisted_rr.testing.host import FakeHost
@@ -86,8 +88,9 @@ class Rig:
         self.host.provide(IHealth, self.health)
         self.diary: list[str] = []
         self.ports: list[Port] = []
+        options = {name: changed.pop(name) for name in ("run",) if name in changed}
         settings = StatusSettings(address="127.0.0.1:2114", **changed)
-        self.service = StatusService(self.host, settings, bind=self.bind)
+        self.service = StatusService(self.host, settings, bind=self.bind, **options)
 
     def bind(self, address: str) -> Port:
         self.ports.append(Port(address, self.diary))
@@ -103,6 +106,10 @@ class Rig:
 
     def client(self) -> Client:
         return Client(self.ports[-1])
+
+    def ready_entry(self, name: str) -> str:
+        """What /ready says of *name*."""
+        return str(self.service.probe(f"/ready?plugin={name}")[1][0]["error_message"])
 
     def stop(self) -> list[float]:
         done: list[float] = []
@@ -257,6 +264,17 @@ def test_a_client_that_does_not_ask_is_closed() -> None:
         rig.clock.advance(1)
     assert (silent.transport.closing, half.transport.closing) != ("", "")
     assert half.transport.closing
+
+
+def test_no_time_for_a_check_means_the_usual_time() -> None:
+    rig = Rig(
+        check_timeout=0.0, checks=(CheckSettings(name="db", tcp=":1"),), run=lambda *_: Deferred()
+    ).start()
+    assert rig.ready_entry("db") == "it has not succeeded yet"
+    rig.clock.advance(0.5)
+    assert rig.ready_entry("db") == "it has not succeeded yet"
+    rig.clock.advance(0.5)
+    assert rig.ready_entry("db") == "it fails"
 
 
 # ------------------------------------------------------------------------------- long polls

@@ -30,6 +30,9 @@ _INNOCENT: Final = frozenset(ANSWERED) - {"stuck"}
 
 _MOMENT: Final = 1.0
 
+#: ``check_timeout`` where it is not told, and where it is 0, RoadRunner's word for that.
+PATIENCE: Final = 1.0
+
 _FRAMING: Final = frozenset(
     ("connection", "content-length", "content-type", "date", "transfer-encoding", "upgrade", "trailer", "te")
 )
@@ -87,8 +90,8 @@ class StatusSettings:
     )
     check_timeout: float = key(
         kinds.seconds(),
-        default=1.0,
-        doc="How long a client may take to send its question, and a check of yours to run (seconds).",
+        default=PATIENCE,
+        doc="How long a client may take to send its question, and a check of yours to run (seconds; 0: as by default).",
     )
     stuck_after: float = key(
         kinds.duration(), default=10.0, doc="How long evidence has to last before /health says no."
@@ -124,6 +127,11 @@ class StatusSettings:
     max_waiting: int = key(
         kinds.integer(min=0, max=65536), default=64, doc="Long polls at once; more are answered at once."
     )
+
+    @property
+    def patience(self) -> float:
+        """``check_timeout``, 0 read as what it stands for."""
+        return self.check_timeout or PATIENCE
 
     def warnings(self) -> Iterator[tuple[str, str]]:
         """What gets a server killed that is draining, or well."""

@@ -175,7 +175,7 @@ class _Factory:
         self._most = settings.max_connections
         self.refused = 0
         # A probe sends its question at once and reads the answer at once; nobody else is expected here.
-        patience = max(settings.check_timeout, 0.1)
+        patience = max(settings.patience, 0.1)
         self._session_settings = SessionSettings(
             header_timeout=patience,
             body_timeout=patience,
@@ -238,7 +238,7 @@ class StatusService(Service):
         self._host = host
         self._settings = settings
         self._bind = bind
-        self._checks = Runner(settings.checks, settings.check_timeout, host.clock, run, host.log("status"))
+        self._checks = Runner(settings.checks, settings.patience, host.clock, run, host.log("status"))
         self._collector = Collector(host, settings, host.log("status"), self._checks.facts)
         self._room = WaitingRoom(host.clock, settings.max_waiting)
         self.front = StatusFront(host, settings, self._collector, self._room)
