@@ -41,6 +41,14 @@ def test_what_is_too_long_loses_blockers_and_stays_json(path: str) -> None:
     assert told["outcome"] == "cut"
 
 
+def test_a_reason_that_is_too_long_is_shortened_and_it_stays_json() -> None:
+    text = fitted({**record(), "reason": "\N{COLLISION SYMBOL}" * 500 + "\x1b" * 500})
+    assert len(text) <= LIMIT
+    told = json.loads(text)
+    assert told["truncated"] is True
+    assert told["reason"].startswith("\N{COLLISION SYMBOL}")
+
+
 def test_without_the_file_nothing_is_made_and_only_who_insisted_is_told(tmp_path: Path) -> None:
     file = tmp_path / "log"
     assert write(record(), str(file)) == ""

@@ -1,6 +1,7 @@
 """The report of a stop in ``/dev/termination-log``, where Kubernetes takes a container's last words from.
 
-The kubelet reads at most 4096 bytes of it, so a report that is longer loses its blockers, then its advice.
+The kubelet reads at most 4096 bytes of it, so a report that is longer loses its blockers, then its advice,
+at last a part of its reason.
 Nothing here may delay the exit or fail it.
 """
 
@@ -16,7 +17,7 @@ PATH = "/dev/termination-log"
 LIMIT = 4096
 
 #: What is given up for the limit's sake, in this order.
-_SPENDABLE = ("blockers", "unstopped", "advice")
+_SPENDABLE = ("blockers", "unstopped", "advice", "reason")
 
 
 def fitted(record: dict[str, Any], limit: int = LIMIT) -> bytes:
@@ -24,7 +25,7 @@ def fitted(record: dict[str, Any], limit: int = LIMIT) -> bytes:
     text = msgspec.json.encode(record)
     for name in _SPENDABLE:
         while len(text) > limit and record.get(name):
-            shorter = list(record[name])[: len(record[name]) // 2]
+            shorter = record[name][: len(record[name]) // 2]
             record = {**record, name: shorter, "truncated": True}
             text = msgspec.json.encode(record)
     return text[:limit]
