@@ -12,7 +12,9 @@ from twisted.internet.defer import Deferred
 
 from twisted_rr.build import make_server, read_config
 from twisted_rr.errors import ListenError
+from twisted_rr.http1.session import Session
 from twisted_rr.interfaces import IMetrics
+from twisted_rr.lifecycle.admin.connections import SETTINGS
 from twisted_rr.lifecycle.admin.install import install
 from twisted_rr.lifecycle.admin.place import Place, at
 from twisted_rr.lifecycle.admin.progress import Progress
@@ -24,6 +26,7 @@ from twisted_rr.lifecycle.drain import ANNOUNCE, DRAINED, FORCE, RUNNING
 from twisted_rr.lifecycle.previous_exit import PreviousExit
 from twisted_rr.testing.host import FakeHost
 from twisted_rr.testing.pool import FakePool
+from twisted_rr.testing.transport import StringTransport
 
 
 class Answer:
@@ -420,6 +423,20 @@ def test_a_start_that_fails_closes_the_record_as_failed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         world.start()
     assert '"ended":"failed"' in (tmp_path / "x.sock.state").read_text()
+
+
+def test_a_start_that_fails_leaves_no_operator_connected() -> None:
+    world = World()
+    admin = service(world, Binder(), at("@x"))
+    transport = StringTransport()
+    session = Session(transport, admin.front, SETTINGS, world.reactor.seconds, "http", None, None)
+    admin.front.sessions[session] = "a test"
+    session.data_received(b"GET /drain HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert transport.take().startswith(b"HTTP/1.1 200")
+    world.children["workers"].broken_start = RuntimeError("no")
+    with pytest.raises(RuntimeError):
+        world.start()
+    assert transport.closing
 
 
 def test_what_dead_second_servers_left_is_removed(tmp_path: Path) -> None:

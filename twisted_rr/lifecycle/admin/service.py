@@ -212,7 +212,9 @@ class AdminService(Service):
             port.close()
         if self._server.drain.state != STOPPING:
             for session in list(self.front.sessions):
-                session.cut()
+                # Nothing to wait for, and nobody sweeps any more: an idle one would stay for good.
+                if not session.close_idle(half_received=True):
+                    session.cut()
             self._end_record(FAILED, "failed start")
 
     def hurry(self) -> None:
