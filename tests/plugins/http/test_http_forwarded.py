@@ -103,7 +103,16 @@ def test_forwarded_is_read_from_the_right(
 
 @pytest.mark.parametrize(
     "value",
-    ["for", "for=", "for=1.1.1.1;for=2.2.2.2", "for=1.1.1.1, x", 'for="1.1.1.1', "for=_x", "=x", "for=unknown"],
+    [
+        "for",
+        "for=",
+        "for=1.1.1.1;for=2.2.2.2",
+        "for=1.1.1.1, x",
+        'for="1.1.1.1',
+        "for=_x",
+        "=x",
+        "for=unknown",
+    ],
 )
 def test_malformed_forwarded_says_nothing(value: str) -> None:
     assert origin(("Forwarded", value)).client is None
