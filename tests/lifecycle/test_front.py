@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from twisted_rr.errors import Draining, QueueFull, WorkerDied
+from twisted_rr.errors import Draining, ListenError, QueueFull, WorkerDied
 from twisted_rr.lifecycle.front import Front
 from twisted_rr.testing.host import FakeHost
 from twisted_rr.testing.pool import FakePool
@@ -106,6 +106,20 @@ def test_a_pool_that_fails_is_told_to_those_who_wait_and_to_those_who_ask_later(
     late = told(rig.front.started())
     assert [each.type for each in early + late] == [ZeroDivisionError] * 2
     assert rig.port.events == []
+
+
+def test_a_port_that_another_server_listens_on_meanwhile_fails_the_start() -> None:
+    pool = LatePool()
+    rig = Rig(pool)
+
+    def taken(*arguments: Any) -> None:
+        raise ListenError("127.0.0.1:7", "address already in use (EADDRINUSE)")
+
+    rig.port.listen = taken
+    rig.start()
+    early = told(rig.front.started())
+    pool.waiter.callback(None)
+    assert [each.type for each in early + told(rig.front.started())] == [ListenError] * 2
 
 
 def test_a_stop_that_comes_before_the_pool_leaves_the_port_closed() -> None:

@@ -134,14 +134,15 @@ class Front(Service):
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = self.clock
         self._sweeper.start(SWEEP, now=False)
-        Deferred.fromCoroutine(self._pools_ready()).addCallbacks(self._listen, self._not_ready)
+        ready = Deferred.fromCoroutine(self._pools_ready()).addCallback(self._listen)
+        ready.addErrback(self._not_ready)
 
     async def _pools_ready(self) -> None:
         for pool in self.pools:
             await pool.ready()
 
     def started(self) -> Deferred[None]:
-        """Fires when it listens; fails as the pool does."""
+        """Fires when it listens; fails as the pool does, or with a `ListenError`: who is bound may still come too late."""
         if self._listener.listening:
             return succeed(None)
         waiter: Deferred[None] = Deferred()
@@ -160,7 +161,8 @@ class Front(Service):
                 waiter.callback(None)
 
     def _not_ready(self, failure: Failure) -> None:
-        # Whoever asked the pool is told by it; those who asked here, here.
+        # Whoever asked the pool is told by it; those who asked here, here. On Linux two may be bound, if neither
+        # listens yet: the second one then learns of the other only when it listens.
         self._failure = failure
         started, self._started = self._started, []
         for waiter in started:
